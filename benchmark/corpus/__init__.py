@@ -1,0 +1,1 @@
+"""A card becomes a verified corpus becomes Lightning data modules."""

@@ -1,0 +1,212 @@
+"""What is learned from and what is predicted.
+
+A transfer shows a method exactly the gold that its regime allows, and test words without gold: gold of the test
+split has no road into a method. Limited regimes draw nested samples: 1% is inside 5% of the same draw.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from benchmark.corpus.card import Card
+from benchmark.corpus.corpus import Corpus, Sentence, Split, load
+from benchmark.errors import PlanError
+
+VERSION = 1  # rises when a change here could change a sample
+
+ORDERS = ("sequence", "joint", "merge")
+FULL = ("supervised", "in-domain", "zero-shot")
+LIMITED = ("fraction", "sentences", "shots")
+REGIMES = (*FULL, *LIMITED)
+SELECTS = ("target-dev", "source-dev", "last")
+DEVS = ("card", "none")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A transfer by names alone: what a plan says, and what a record keeps."""
+
+    sources: tuple[str, ...]
+    target: str
+    regime: str = "supervised"
+    amount: float | None = None
+    order: str = "sequence"
+    select: str = "target-dev"
+    draw: int | None = None
+    dev: str = "card"
+
+    @property
+    def regime_label(self) -> str:
+        """Return the regime with its amount, as cells and tables name it.
+
+        >>> Spec(("conll2003",), "movie", "fraction", 0.01).regime_label
+        'fraction-0.01'
+        """
+        return self.regime if self.amount is None else f"{self.regime}-{self.amount:g}"
+
+    @property
+    def place(self) -> str:
+        """Return the middle of a cell's name.
+
+        >>> Spec(("conll2003", "ai"), "music").place
+        'conll2003+ai--music/supervised'
+        """
+        return f"{'+'.join(self.sources)}--{self.target}/{self.regime_label}"
+
+    def check(self) -> None:
+        """Raise PlanError for a combination that means nothing."""
+        if self.regime == "in-domain" and self.sources:
+            raise PlanError(
+                "the regime in-domain learns from the target alone, but sources are given "
+                f"({', '.join(self.sources)}); leave `sources` out, or say `regime: supervised`."
+            )
+        if self.regime != "in-domain" and not self.sources:
+            raise PlanError(f"the regime {self.regime} needs `sources`; without any, say `regime: in-domain`.")
+        if self.target in self.sources:
+            raise PlanError(f"{self.target} is source and target at once; say `regime: in-domain` without sources.")
+        if len(set(self.sources)) < len(self.sources):
+            raise PlanError(f"a source stands twice in {', '.join(self.sources)}.")
+        if self.regime == "zero-shot" and self.select == "target-dev":
+            raise PlanError("zero-shot shows no target gold, so nothing can be selected on target dev; "
+                            "say `select: source-dev` or `select: last`.")
+        if self.regime == "in-domain" and self.select == "source-dev":
+            raise PlanError("in-domain has no source to select on; say `select: target-dev` or `select: last`.")
+        if self.dev == "none" and self.select == "target-dev":
+            raise PlanError("`dev: none` leaves no dev to select on; say `select: last`.")
+        if self.amount is not None and self.amount <= 0:
+            raise PlanError(f"the amount of {self.regime} must be above 0; found {self.amount:g}.")
+        if self.regime == "fraction" and self.amount is not None and self.amount > 1:
+            raise PlanError(f"a fraction is at most 1; found {self.amount:g}. 5% is written 0.05.")
+        if self.regime in ("sentences", "shots") and self.amount is not None and self.amount != int(self.amount):
+            raise PlanError(f"{self.regime} takes a whole number; found {self.amount:g}.")
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One corpus as a method may see it: its card, and train and dev with the gold that the regime shows."""
+
+    card: Card
+    train: Split
+    dev: Split | None
+
+    @property
+    def name(self) -> str:
+        """Return the corpus' name."""
+        return self.card.name
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Return the type keys in the card's order."""
+        return tuple(self.card.types)
+
+    @cached_property
+    def identities(self) -> dict[str, str]:
+        """Return key -> identity: two corpora share a type where identities are equal."""
+        return {key: t.identity for key, t in self.card.types.items()}
+
+    @cached_property
+    def general(self) -> dict[str, str]:
+        """Return key -> general type."""
+        return {key: t.general for key, t in self.card.types.items()}
+
+    def relabel(self, mapping: Mapping[str, str]) -> "Domain":
+        """Return the same domain with its gold renamed."""
+        return replace(
+            self, train=self.train.relabel(mapping), dev=None if self.dev is None else self.dev.relabel(mapping)
+        )
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Sources and a target as the regime shows them, and the words of the target's test split."""
+
+    spec: Spec
+    sources: tuple[Domain, ...]
+    target: Domain
+    test: Split  # words only
+
+
+def build(spec: Spec, *, data: Path | None = None, cards: tuple[Path, ...] = (),
+          corpora: Callable[..., Corpus] = load) -> Transfer:
+    """Return the transfer that a spec names.
+
+    Raises PlanError for a spec that means nothing, or that asks for a dev split that is not there.
+    """
+    spec.check()
+    sources = []
+    for name in spec.sources:
+        corpus = corpora(name, data=data, cards=cards)
+        sources.append(Domain(corpus.card, corpus.train, corpus.dev))
+    corpus = corpora(spec.target, data=data, cards=cards, dev=spec.dev)
+    train, dev = shown(spec, corpus.train, corpus.dev)
+    if spec.select == "target-dev" and dev is None:
+        raise PlanError(f"{spec.target} has no dev split to select on; say `select: last`.")
+    if spec.select == "source-dev" and any(s.dev is None for s in sources):
+        raise PlanError(f"a source among {', '.join(spec.sources)} has no dev split to select on; say `select: last`.")
+    return Transfer(spec, tuple(sources), Domain(corpus.card, train, dev), corpus.test.words_only())
+
+
+def shown(spec: Spec, train: Split, dev: Split | None) -> tuple[Split, Split | None]:
+    """Return the target's train and dev as the regime shows them.
+
+    With limited gold, dev is subsampled at the same rate: a full dev beside 1% of train is no low-resource result.
+    """
+    if spec.regime == "zero-shot":
+        return train.words_only(), None if dev is None else dev.words_only()
+    if spec.regime not in LIMITED:
+        return train, dev
+    assert spec.amount is not None
+    draw = spec.draw or 1
+    some = sample(train, spec.regime, spec.amount, draw)
+    if spec.select != "target-dev" or dev is None:
+        return some, None
+    rate = len(some.sentences) / len(train.sentences)
+    return some, sample(dev, "fraction", rate, draw)
+
+
+def sample(split: Split, regime: str, amount: float, draw: int) -> Split:
+    """Return a nested sample of a split, in the split's order.
+
+    fraction    that share of the sentences, at least one
+    sentences   that many
+    shots       sentences in drawing order, each taken while it holds a type seen fewer than `amount` times: at least
+                `amount` mentions of every type that has as many (greedy)
+    Raises PlanError when more is asked than there is.
+    """
+    order = sorted(split.sentences, key=lambda s: hashlib.sha256(f"{draw}\t{s.id}\t{' '.join(s.words)}".encode()).digest())
+    if regime == "shots":
+        taken = _shots(order, int(amount))
+    else:
+        count = max(1, round(amount * len(order))) if regime == "fraction" else int(amount)
+        if count > len(order):
+            raise PlanError(f"{split.corpus} {split.name} has {len(order)} sentences, and {count} are asked for.")
+        taken = {s.id for s in order[:count]}
+    return Split(split.corpus, split.name, tuple(s for s in split.sentences if s.id in taken))
+
+
+def _shots(order: list[Sentence], amount: int) -> set[str]:
+    seen: Counter[str] = Counter()
+    taken = set()
+    for sentence in order:
+        types = [span.type for span in sentence.spans or ()]
+        if any(seen[t] < amount for t in types):
+            taken.add(sentence.id)
+            seen.update(types)
+    return taken
+
+
+def describe(spec: Spec) -> dict[str, Any]:
+    """Return the spec as a record keeps it."""
+    return {
+        "sources": list(spec.sources),
+        "order": spec.order,
+        "target": spec.target,
+        "regime": spec.regime,
+        "amount": spec.amount,
+        "select": spec.select,
+        "dev": spec.dev,
+    }

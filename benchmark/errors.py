@@ -1,0 +1,73 @@
+"""Every exception that cdner raises on purpose.
+
+CdnerError
+├── UnknownName      a name that nothing is registered under (carries the nearest right one)
+├── CardError        a card that cannot be believed
+├── DataError        a corpus file that cannot be read, or is not what its card says
+├── FetchError       a corpus file that cannot be found or downloaded
+├── PlanError        a board's plan, a transfer or a setting that is refused
+├── Unsupported      a method cannot do what a transfer asks: the cell is skipped, with the reason
+├── StoreError       the store cannot be used
+├── RecordError      a record that cannot be read
+└── StageFailed      a stage that ended without an artefact: the cell is failed, with the reason
+
+A message says what was found, where, what was expected and what to do next. Inner code stays brief; the
+public edge adds the file and the line.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class CdnerError(Exception):
+    """What a user can mend; the command line prints its text and no traceback."""
+
+
+class UnknownName(CdnerError):
+    """A name that nothing is registered under."""
+
+
+class CardError(CdnerError):
+    """A card that cannot be believed."""
+
+
+class DataError(CdnerError):
+    """A corpus file that cannot be read, or is not what its card says."""
+
+
+class FetchError(CdnerError):
+    """A corpus file that cannot be found or downloaded."""
+
+
+class PlanError(CdnerError):
+    """A board's plan, a transfer or a setting that is refused."""
+
+
+class Unsupported(CdnerError):
+    """A method cannot do what a transfer asks. The reason stands in the record of the skipped cell."""
+
+
+class StoreError(CdnerError):
+    """The store cannot be used."""
+
+
+class RecordError(CdnerError):
+    """A record that cannot be read."""
+
+
+class StageFailed(CdnerError):
+    """A stage ended without an artefact. The reason stands in the record of the failed cell."""
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """Return a hint at the known name that `name` may have meant, or an empty string.
+
+    >>> nearest("fractoin", ["fraction", "shots"])
+    " Did you mean 'fraction'?"
+    >>> nearest("zebra", ["fraction", "shots"])
+    ''
+    """
+    options = list(known)
+    text = str(name)
+    close = get_close_matches(text, options, n=1) or [o for o in options if o.lower() == text.lower()][:1]
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,1 @@
+"""What papers share: backbones, encoding, the Lightning training loop, taggers."""

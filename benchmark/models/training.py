@@ -1,0 +1,165 @@
+"""The Lightning training loop that methods share: precision, progress, selection on dev, early stopping."""
+
+import logging
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor, nn
+
+from benchmark.errors import StageFailed
+from benchmark.work import Work
+
+VERSION = 1  # rises when a change here could change a result
+
+PRECISIONS = ("auto", "32", "bf16")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How training went: epochs run, the epoch kept, dev F1 after each epoch (percent), and the precision used."""
+
+    epochs: int
+    kept: int
+    dev_f1: tuple[float, ...]
+    precision: str
+
+
+def resolve_precision(asked: str) -> str:
+    """Return `bf16` or `32` for what was asked: `auto` is bf16 where the hardware has it.
+
+    That is a GPU with bf16, or a CPU with avx512_bf16 or AMX.
+    """
+    if asked != "auto":
+        return asked
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "32"
+    abilities = torch.cpu.get_capabilities()
+    return "bf16" if abilities.get("avx512_bf16") or abilities.get("amx_bf16") else "32"
+
+
+def autocast(precision: str) -> Any:
+    """Return the context in which a forward pass runs in this precision."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def prepare(seed: int, threads: int) -> None:
+    """Fix the seed and the number of threads of this process, and quiet Lightning's advertisements."""
+    torch.set_num_threads(threads)
+    pl.seed_everything(seed, verbose=False)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
+
+
+class Selection(Callback):
+    """Scores dev after each epoch, keeps the best weights, stops when `patience` epochs bring nothing better.
+
+    Without `score` the last epoch is kept.
+    """
+
+    def __init__(self, work: Work, score: Callable[[], float] | None, patience: int | None, epochs: int) -> None:
+        self.work, self.score, self.patience, self.epochs = work, score, patience, epochs
+        self.history: list[float] = []
+        self.best: dict[str, Tensor] | None = None
+        self.kept = -1
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, out: Any, *_: Any) -> None:
+        """Stop the stage at a loss that is no number; tell how far training is, now and then."""
+        if trainer.global_step % 25 == 0:
+            loss = float(out["loss"])
+            if not math.isfinite(loss):
+                raise StageFailed(f"loss is not a number: {loss} at step {trainer.global_step}")
+            self._tell(trainer, loss=round(loss, 4))
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Score dev and decide what to keep and whether to go on."""
+        if self.score is None:
+            self.kept = trainer.current_epoch
+            self._tell(trainer)
+            return
+        f1 = self.score()
+        if not self.history or f1 > max(self.history):
+            self.best = {name: value.detach().clone() for name, value in module.state_dict().items()}
+            self.kept = trainer.current_epoch
+        self.history.append(f1)
+        self._tell(trainer, dev_f1=round(f1, 2))
+        if self.patience is not None and trainer.current_epoch - self.kept >= self.patience:
+            trainer.should_stop = True
+
+    def _tell(self, trainer: pl.Trainer, **figures: float) -> None:
+        batches = max(1, int(trainer.num_training_batches))
+        done = trainer.global_step / batches
+        self.work.report(epoch=round(done, 2), of=self.epochs, **figures)
+
+
+def fit(
+    module: pl.LightningModule,
+    data: pl.LightningDataModule,
+    work: Work,
+    *,
+    epochs: int,
+    precision: str,
+    score: Callable[[], float] | None = None,
+    patience: int | None = None,
+    clip: float | None = None,
+) -> Fitted:
+    """Train `module` on `data`, leaving it with the weights of the best dev epoch, or of the last without `score`.
+
+    score      dev F1 of the module as it stands, in percent; asked after each epoch
+    patience   epochs without a better dev F1 before training stops; None: never
+    Raises StageFailed when the loss is not a number.
+    """
+    used = resolve_precision(precision)
+    selection = Selection(work, score, patience, epochs)
+    trainer = pl.Trainer(
+        accelerator="auto",
+        devices=1,
+        precision="bf16-mixed" if used == "bf16" else "32-true",
+        max_epochs=epochs,
+        callbacks=[selection],
+        gradient_clip_val=clip,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(module, datamodule=data)
+    if selection.best is not None:
+        module.load_state_dict(selection.best)
+    if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
+        raise StageFailed("loss is not a number: the weights are not finite after training")
+    return Fitted(len(selection.history) or epochs, selection.kept + 1, tuple(selection.history), used)
+
+
+def optimizer(
+    module: nn.Module, *, lr: float, head_lr: float | None, weight_decay: float, steps: int, warmup: float, schedule: str
+) -> dict[str, Any]:
+    """Return AdamW and its schedule in the form that Lightning takes.
+
+    head_lr    learning rate of all that is not the encoder; None: `lr`
+    warmup     share of `steps` over which the rate rises from 0
+    schedule   `constant`, or `linear` down to 0 at `steps`
+    """
+    body = [p for n, p in module.named_parameters() if n.startswith("encoder.")]
+    head = [p for n, p in module.named_parameters() if not n.startswith("encoder.")]
+    groups = [{"params": body, "lr": lr}, {"params": head, "lr": head_lr or lr}]
+    adam = torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, weight_decay=weight_decay)
+    rise = max(1, round(warmup * steps))
+
+    def rate(step: int) -> float:
+        if step < rise and warmup > 0:
+            return (step + 1) / rise
+        return max(0.0, (steps - step) / max(1, steps - rise)) if schedule == "linear" else 1.0
+
+    plan = torch.optim.lr_scheduler.LambdaLR(adam, rate)
+    return {"optimizer": adam, "lr_scheduler": {"scheduler": plan, "interval": "step"}}

@@ -1,0 +1,59 @@
+"""Where things lie: cards, boards, results, the cache and the store.
+
+In a checkout, cards stand in `datasets/` and boards in `results/`, beside this package. In an installed wheel
+both travel inside the package, as `_cards` and `_boards`.
+"""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+PACKAGE = Path(__file__).resolve().parent
+CHECKOUT = PACKAGE.parent
+
+
+def shipped_cards() -> Path:
+    """Return the folder of the cards that come with cdner."""
+    packed = PACKAGE / "_cards"
+    return packed if packed.is_dir() else CHECKOUT / "datasets"
+
+
+def shipped_boards() -> Path:
+    """Return the folder of the boards that come with cdner."""
+    packed = PACKAGE / "_boards"
+    return packed if packed.is_dir() else CHECKOUT / "results"
+
+
+def own_cards(extra: tuple[Path, ...] = ()) -> tuple[Path, ...]:
+    """Return the user's own card folders: those named by `--cards`, then those in CDNER_CARDS (`:` between them)."""
+    named = os.environ.get("CDNER_CARDS", "")
+    return (*extra, *(Path(part).expanduser() for part in named.split(os.pathsep) if part))
+
+
+def data_folder(given: Path | None = None) -> Path | None:
+    """Return the folder named by `--data` or CDNER_DATA, or None."""
+    named = os.environ.get("CDNER_DATA", "")
+    return given or (Path(named).expanduser() if named else None)
+
+
+def cache_folder() -> Path:
+    """Return the folder of downloads: CDNER_CACHE, or the user's cache folder."""
+    named = os.environ.get("CDNER_CACHE", "")
+    return Path(named).expanduser() if named else Path(platformdirs.user_cache_dir("cdner"))
+
+
+def store_folder() -> Path:
+    """Return the folder of artefacts: CDNER_STORE, or `store` in the cache folder."""
+    named = os.environ.get("CDNER_STORE", "")
+    return Path(named).expanduser() if named else cache_folder() / "store"
+
+
+def results_folder() -> Path:
+    """Return the folder of boards: CDNER_RESULTS, `results` in the current folder, or the checkout's."""
+    named = os.environ.get("CDNER_RESULTS", "")
+    if named:
+        return Path(named).expanduser()
+    here = Path.cwd() / "results"
+    checkout = CHECKOUT / "results"
+    return checkout if not here.is_dir() and checkout.is_dir() else here

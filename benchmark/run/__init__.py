@@ -1,0 +1,1 @@
+"""plan -> stages -> engine -> records."""

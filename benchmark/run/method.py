@@ -1,0 +1,63 @@
+"""What a method is: settings with the paper's defaults, and a plan that ends in predictions."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, ClassVar, Literal, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from benchmark.corpus.transfer import Transfer
+from benchmark.errors import PlanError, nearest
+from benchmark.run.stage import Stage
+
+
+class Method(ABC):
+    """One paper's algorithm.
+
+    `level` says which types its predictions carry: the target's own (`fine`) or the general ones (`general`).
+    """
+
+    Settings: ClassVar[type]  # a frozen dataclass; its defaults are the paper's
+    level: ClassVar[Literal["fine", "general"]] = "fine"
+
+    @abstractmethod
+    def plan(self, transfer: Transfer, settings: Any, seed: int) -> Stage:
+        """Return the stage that predicts `transfer.test`, with all that it needs behind it.
+
+        The stage's artefact holds `predictions.jsonl`. Raises Unsupported, with a reason, for a transfer that
+        the method cannot do.
+        """
+
+    @classmethod
+    def about(cls) -> str:
+        """Return one line on the method: the first of its file, or of its own docstring."""
+        import sys
+
+        text = sys.modules[cls.__module__].__doc__ or cls.__doc__ or ""
+        return text.strip().split("\n", 1)[0]
+
+    @classmethod
+    def settings(cls, changed: Mapping[str, Any], where: str = "set") -> Any:
+        """Return the settings with some changed. Raises PlanError for an unknown one or a value of the wrong kind."""
+        known = [f.name for f in fields(cls.Settings)]
+        for name in changed:
+            if name not in known:
+                raise PlanError(
+                    f"{where}: {cls.__name__} has no setting {name!r}.{nearest(name, known)} "
+                    f"There are: {', '.join(known)}."
+                )
+        hints = get_type_hints(cls.Settings)
+        for name, value in changed.items():
+            try:
+                adapter: TypeAdapter[Any] = TypeAdapter(hints[name], config=ConfigDict(strict=True))
+                adapter.validate_python(value)
+            except ValidationError as error:
+                problem = error.errors()[0]
+                options = problem.get("ctx", {}).get("expected", "")
+                hint = nearest(value, [o.strip(" '") for o in str(options).replace(" or ", ",").split(",")])
+                raise PlanError(f"{where}: {name} is {value!r}: {problem['msg'].lower()}.{hint}") from None
+        try:
+            return cls.Settings(**changed)
+        except ValueError as error:
+            raise PlanError(f"{where}: {error}") from None

@@ -1,0 +1,290 @@
+"""A step with all its inputs bound: the unit that is cached, scheduled and retried.
+
+A step is a function `step(work, *, ...)` that reads bound inputs and writes one artefact folder. It never receives
+`Settings`: the plan binds every value that it uses. A stage's key is a hash of those values and of the step's code:
+
+    values   splits by content hash, backbones by their weights, parents by key, all else as JSON
+    code     a step of a method's file: its syntax tree and the definitions of that file that it reaches, so that
+             comments, docstrings and other steps do not count. Shared code in `benchmark/`: the number that each
+             module declares as VERSION, for every module that the step's file imports, directly or not
+"""
+
+import ast
+import builtins
+import hashlib
+import inspect
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from functools import cached_property, lru_cache
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from benchmark.corpus.corpus import Split
+from benchmark.errors import PlanError
+
+
+@runtime_checkable
+class Ingredient(Protocol):
+    """A dataclass that may be bound to a step: it says what of it goes into the key."""
+
+    def ingredient(self) -> Mapping[str, Any]:
+        """Return JSON."""
+
+
+class Stage:
+    """A step with its inputs bound.
+
+    title   what to call it in front of a person; not in the key
+    size    words times epochs, or the like: what time is estimated from; not in the key
+    """
+
+    def __init__(self, step: Callable[..., None], /, *, title: str = "", size: float = 0.0, **inputs: Any) -> None:
+        inspect.signature(step).bind(None, **inputs)
+        self.step = step
+        self.inputs = inputs
+        self.title = title
+        self.size = size
+
+    @property
+    def name(self) -> str:
+        """Return the step's import name, `module:function`."""
+        return f"{self.step.__module__}:{self.step.__qualname__}"
+
+    @cached_property
+    def parents(self) -> list["Stage"]:
+        """Return the stages among the inputs, each once."""
+        found = {s.key: s for value in self.inputs.values() for s in _stages(value)}
+        return list(found.values())
+
+    @cached_property
+    def splits(self) -> list[Split]:
+        """Return the splits among the inputs."""
+        return [s for value in self.inputs.values() for s in _walk(value) if isinstance(s, Split)]
+
+    @cached_property
+    def ingredients(self) -> dict[str, Any]:
+        """Return all that the key is made of, as JSON."""
+        return {
+            "step": self.name,
+            "code": code(self.step),
+            "inputs": {name: plain(value) for name, value in self.inputs.items()},
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """Return the stage's key, 32 hexadecimal digits."""
+        text = json.dumps(self.ingredients, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def graph(self) -> list["Stage"]:
+        """Return this stage and all behind it, parents first, each key once."""
+        found: dict[str, Stage] = {}
+
+        def visit(stage: Stage) -> None:
+            if stage.key not in found:
+                for parent in stage.parents:
+                    visit(parent)
+                found[stage.key] = stage
+
+        visit(self)
+        return list(found.values())
+
+    def rebind(self, old: Split, new: Split) -> "Stage":
+        """Return the same stage with one split in another's place (to predict other words)."""
+        inputs = {name: new if value is old or value == old else value for name, value in self.inputs.items()}
+        return Stage(self.step, title=self.title, size=self.size, **inputs)
+
+    def __repr__(self) -> str:
+        return f"<Stage {self.step.__name__} {self.title} {self.key[:8]}>"
+
+
+def _walk(value: Any) -> Iterator[Any]:
+    yield value
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _walk(item)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _walk(item)
+
+
+def _stages(value: Any) -> Iterator[Stage]:
+    return (item for item in _walk(value) if isinstance(item, Stage))
+
+
+def plain(value: Any) -> Any:
+    """Return what of a bound value goes into the key. Raises PlanError for a value that has no key."""
+    if isinstance(value, Split):
+        return {"split": f"{value.corpus}/{value.name}", "hash": value.hash}
+    if isinstance(value, Stage):
+        return {"stage": value.key, "step": value.name}
+    if isinstance(value, Ingredient):
+        return {type(value).__name__: plain(value.ingredient())}
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
+        return {name: plain(item) for name, item in value.items()}
+    raise PlanError(
+        f"a step was bound to {value!r}, which has no key; bind numbers, text, lists, mappings, splits, stages, "
+        "or a dataclass with a method `ingredient`."
+    )
+
+
+# ------------------------------------------------------------------------------------------ requests to a worker
+
+
+def pack(value: Any) -> Any:
+    """Return a bound value as JSON that `unpack` turns back in another process."""
+    if isinstance(value, Split):
+        return {"$split": value.hash}
+    if isinstance(value, Stage):
+        return {"$stage": value.key}
+    if isinstance(value, Ingredient):
+        made_by = type(value)
+        inner = {f.name: pack(getattr(value, f.name)) for f in fields(made_by)}  # type: ignore[arg-type]
+        return {"$object": f"{made_by.__module__}:{made_by.__qualname__}", "fields": inner}
+    if isinstance(value, (list, tuple)):
+        return [pack(item) for item in value]
+    if isinstance(value, Mapping):
+        return {"$map": [[name, pack(item)] for name, item in value.items()]}
+    return value
+
+
+def unpack(value: Any, *, split: Callable[[str], Split], stage: Callable[[str], Path]) -> Any:
+    """Return the value that `pack` packed; a stage becomes the folder of its artefact."""
+    if isinstance(value, list):
+        return [unpack(item, split=split, stage=stage) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$split" in value:
+        return split(value["$split"])
+    if "$stage" in value:
+        return stage(value["$stage"])
+    if "$map" in value:
+        return {name: unpack(item, split=split, stage=stage) for name, item in value["$map"]}
+    inner = {name: unpack(item, split=split, stage=stage) for name, item in value["fields"].items()}
+    return resolve(value["$object"])(**inner)
+
+
+def resolve(name: str) -> Any:
+    """Return what `module:name` names."""
+    module, _, attribute = name.partition(":")
+    found: Any = import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
+# ------------------------------------------------------------------------------------------ what the code counts as
+
+
+def code(step: Callable[..., None]) -> dict[str, Any]:
+    """Return what of a step's code goes into its key."""
+    file = Path(inspect.getfile(step))
+    shared = step.__module__.split(".")[0] == "benchmark"
+    found: dict[str, Any] = {"versions": dict(versions(file))}
+    if not shared:
+        found["tree"] = tree_hash(file, step.__name__)
+    return found
+
+
+@lru_cache(maxsize=256)
+def tree_hash(file: Path, name: str) -> str:
+    """Return a hash of a top-level definition of a file and of the same file's definitions that it reaches."""
+    tree = ast.parse(file.read_text(encoding="utf8"))
+    defined = _definitions(tree)
+    if name not in defined:
+        raise PlanError(f"{file}: the step {name!r} is no top-level function of this file; move it there.")
+    reached: dict[str, str] = {}
+    waiting = [name]
+    while waiting:
+        current = waiting.pop()
+        if current in reached:
+            continue
+        nodes = [_bare(node) for node in defined[current]]
+        reached[current] = "\n".join(ast.unparse(node) for node in nodes)
+        names = {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
+        waiting.extend(n for n in names if n in defined and not hasattr(builtins, n))
+    text = json.dumps(sorted(reached.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _definitions(tree: ast.Module) -> dict[str, list[ast.stmt]]:
+    found: dict[str, list[ast.stmt]] = {}
+    for node in tree.body:
+        names: list[str] = []
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names = [node.name]
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [(alias.asname or alias.name).split(".")[0] for alias in node.names]
+        elif isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+        for name in names:
+            found.setdefault(name, []).append(node)
+    return found
+
+
+def _bare(node: ast.stmt) -> ast.stmt:
+    """Return a copy of a definition without its docstrings."""
+    copy = ast.parse(ast.unparse(node)).body[0]
+    for inner in ast.walk(copy):
+        if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and ast.get_docstring(inner) is not None:
+            inner.body = inner.body[1:] or [ast.Pass()]
+    return copy
+
+
+@lru_cache(maxsize=256)
+def versions(file: Path) -> tuple[tuple[str, int], ...]:
+    """Return the declared VERSION of every module of `benchmark` that a file reaches by imports, itself included."""
+    found: dict[str, int] = {}
+    seen: set[Path] = set()
+    waiting = [file]
+    while waiting:
+        current = waiting.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        declared, imported = _module_facts(current)
+        if declared is not None:
+            found[declared[0]] = declared[1]
+        waiting.extend(imported)
+    return tuple(sorted(found.items()))
+
+
+@lru_cache(maxsize=256)
+def _module_facts(file: Path) -> tuple[tuple[str, int] | None, tuple[Path, ...]]:
+    tree = ast.parse(file.read_text(encoding="utf8"))
+    declared = None
+    root = Path(__file__).resolve().parent.parent
+    for node in tree.body:
+        is_version = isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["VERSION"]
+        if is_version and file.resolve().is_relative_to(root):
+            name = ".".join(["benchmark", *file.resolve().relative_to(root).with_suffix("").parts])
+            declared = (name, int(ast.literal_eval(node.value)))  # type: ignore[attr-defined]
+    names: set[str] = set()
+    for inner in ast.walk(tree):
+        if isinstance(inner, ast.Import):
+            names.update(alias.name for alias in inner.names)
+        elif isinstance(inner, ast.ImportFrom) and inner.module and inner.level == 0:
+            names.update([inner.module, *(f"{inner.module}.{alias.name}" for alias in inner.names)])
+    return declared, tuple(path for path in map(_module_file, sorted(names)) if path is not None)
+
+
+@lru_cache(maxsize=1024)
+def _module_file(name: str) -> Path | None:
+    if name.split(".")[0] != "benchmark":
+        return None
+    try:
+        spec = find_spec(name)
+    except (ImportError, AttributeError):
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin else None

@@ -1,0 +1,1 @@
+"""Spans, protocols, statistics. No torch in here."""

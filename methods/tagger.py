@@ -1,0 +1,183 @@
+"""Tagger: an encoder and a linear head, with a CRF if asked, trained on the source and then on the target.
+
+Paper    Hu et al., "A Label-Aware Autoregressive Framework for Cross-Domain NER", 2022, table 3: BERT-TAGGER,
+         BERT-CRF; table 4: target only. With `encoder: rnn`, the baseline of Gravil et al., "Cross-Domain Named
+         Entity Recognition", section 3; its penalty on O is `class_weights` and `o_weight`.
+Source   trained for a fixed number of epochs, the last one kept: one source model serves every target
+Target   a type that the source shares keeps its rows of the head (and its CRF transitions); new ones start fresh
+Departs  The papers' label space is the target's in both stages; ours is each corpus' own. Labels sit on first
+         sub-words and no other sub-word is ever predicted. A transformer's padding is masked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmark.corpus.corpus import Split
+from benchmark.corpus.transfer import Domain, Transfer
+from benchmark.errors import Unsupported
+from benchmark.models import backbones
+from benchmark.models.tagging import Recipe, tag, train_tagger
+from benchmark.run.method import Method
+from benchmark.run.stage import Stage
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a tagger; the defaults are LANER's (table 5, and its code where the paper is silent)."""
+
+    encoder: str = "bert-base-cased"
+    revision: str | None = None  # of a hub id; None: the one in the hub's cache, else the newest, written down
+    crf: bool = False
+    target_only: bool = False  # table 4: the source is not used
+    source_epochs: int = 2  # the authors' code; the paper is silent
+    epochs: int = 100
+    patience: int | None = 16  # the authors' code
+    lr: float = 5e-5
+    head_lr: float | None = None  # None: lr
+    batch: int = 16
+    warmup: float = 0.0
+    schedule: Literal["constant", "linear"] = "constant"
+    weight_decay: float = 0.0
+    clip: float | None = None
+    class_weights: Literal["none", "inverse"] = "none"
+    o_weight: float = 1.0
+    precision: Literal["auto", "32", "bf16"] = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        if self.crf and (self.class_weights != "none" or self.o_weight != 1.0):
+            raise ValueError("a CRF is trained on whole sentences and takes no class_weights and no o_weight.")
+        for name in ("source_epochs", "epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}.")
+        for name in ("lr", "o_weight"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be above 0; found {getattr(self, name)}.")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup is a share of all steps, at least 0 and under 1; found {self.warmup}.")
+
+    def recipe(self, epochs: int, *, selects: bool) -> Recipe:
+        """Return how one stage is trained; without a dev split to select on there is no patience."""
+        return Recipe(
+            epochs=epochs,
+            lr=self.lr,
+            head_lr=self.head_lr,
+            batch=self.batch,
+            warmup=self.warmup,
+            schedule=self.schedule,
+            weight_decay=self.weight_decay,
+            clip=self.clip,
+            patience=self.patience if selects else None,
+            class_weights=self.class_weights,
+            o_weight=self.o_weight,
+            precision=self.precision,
+        )
+
+
+class Tagger(Method):
+    """Source training, then the target; or both at once; or the target alone."""
+
+    Settings = Settings
+
+    def plan(self, transfer: Transfer, settings: Settings, seed: int) -> Stage:
+        """Return the stage that tags the test words."""
+        sources, target = transfer.sources, transfer.target
+        renamed = [d.relabel(d.identities) for d in sources]
+        own = target.relabel(target.identities)
+        model = plan_tagger(transfer, settings, seed, renamed, own, types_of(renamed, own))
+        names = {identity: key for key, identity in target.identities.items()}
+        return plan_tagging(transfer, settings, seed, model, names)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of the head, in the source stage, in the target stage, and of both."""
+
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+
+    @property
+    def joint(self) -> tuple[str, ...]:
+        """Return the union, the target's first."""
+        return tuple(dict.fromkeys((*self.target, *self.source)))
+
+
+def types_of(sources: Sequence[Domain], target: Domain) -> Labels:
+    """Return the type identities of the sources, in order, and of the target."""
+    return Labels(
+        tuple(dict.fromkeys(i for d in sources for i in d.identities.values())), tuple(target.identities.values())
+    )
+
+
+def plan_tagger(
+    transfer: Transfer, s: Settings, seed: int, sources: Sequence[Domain], target: Domain, labels: Labels
+) -> Stage:
+    """Return the stage that trains the tagger for a transfer, on domains whose gold is labels already.
+
+    Raises Unsupported for an order or a selection that a tagger cannot do.
+    """
+    spec = transfer.spec
+    if spec.order == "merge":
+        raise Unsupported("a tagger does not merge models; say `order: sequence` or `order: joint`.")
+    if s.target_only and spec.regime == "zero-shot":
+        raise Unsupported("with target_only there is nothing to learn from in zero-shot.")
+    backbone = backbones.find(s.encoder, s.revision)
+
+    def train(
+        splits: Sequence[Split], dev: Split | None, types: Sequence[str], epochs: int, init: Stage | None
+    ) -> Stage:
+        return Stage(
+            train_tagger,
+            title=f"{'+'.join(x.corpus for x in splits)} seed {seed}",
+            size=float(epochs * sum(x.n_words for x in splits)),
+            backbone=backbone,
+            init=init,
+            train=tuple(splits),
+            dev=dev,
+            types=tuple(types),
+            crf=s.crf,
+            recipe=s.recipe(epochs, selects=dev is not None),
+            seed=seed,
+        )
+
+    own_dev = target.dev if spec.select == "target-dev" else None
+    if s.target_only or spec.regime == "in-domain":
+        return train([target.train], own_dev, labels.target, s.epochs, None)
+    source_dev = _joined([d.dev for d in sources if d.dev is not None]) if spec.select == "source-dev" else None
+    gold = [d.train for d in sources]
+    if spec.regime == "zero-shot":
+        epochs = s.source_epochs if source_dev is None else s.epochs
+        return train(gold, source_dev, labels.source, epochs, None)
+    if spec.order == "joint":
+        return train([*gold, target.train], own_dev or source_dev, labels.joint, s.source_epochs, None)
+    if spec.select == "source-dev":
+        raise Unsupported(
+            "in sequence the head ends as the target's, so source dev cannot select it; "
+            "say `order: joint`, or select on target-dev or last."
+        )
+    source = train(gold, None, labels.source, s.source_epochs, None)
+    return train([target.train], own_dev, labels.target, s.epochs, source)
+
+
+def plan_tagging(transfer: Transfer, s: Settings, seed: int, model: Stage, names: dict[str, str]) -> Stage:
+    """Return the stage that predicts the test words. `names`: label -> type of the prediction.
+
+    A label that the model never learned is not predicted (a target's own types, in zero-shot).
+    """
+    return Stage(
+        tag,
+        title=f"{transfer.test.corpus} seed {seed}",
+        size=float(transfer.test.n_words),
+        model=model,
+        words=transfer.test,
+        names=names,
+        precision=s.precision,
+        seed=seed,
+    )
+
+
+def _joined(splits: Sequence[Split]) -> Split:
+    from benchmark.models.tagging import merge
+
+    return merge(splits)
