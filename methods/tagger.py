@@ -17,7 +17,7 @@ from benchmark.corpus.corpus import Split
 from benchmark.corpus.transfer import Domain, Transfer
 from benchmark.errors import Unsupported
 from benchmark.models import backbones
-from benchmark.models.tagging import Recipe, tag, train_tagger
+from benchmark.models.tagging import Recipe, merge, tag, train_tagger
 from benchmark.run.method import Method
 from benchmark.run.stage import Stage
 
@@ -31,8 +31,11 @@ class Settings:
     crf: bool = False
     target_only: bool = False  # table 4: the source is not used
     source_epochs: int = 2  # the authors' code; the paper is silent
+    source_lr: float | None = None  # None: lr
+    source_batch: int | None = None  # None: batch
     epochs: int = 100
     patience: int | None = 16  # the authors' code
+    dev_every: int = 1  # epochs between two looks at dev
     lr: float = 5e-5
     head_lr: float | None = None  # None: lr
     batch: int = 16
@@ -48,27 +51,28 @@ class Settings:
         """Refuse what means nothing."""
         if self.crf and (self.class_weights != "none" or self.o_weight != 1.0):
             raise ValueError("a CRF is trained on whole sentences and takes no class_weights and no o_weight.")
-        for name in ("source_epochs", "epochs", "batch"):
+        for name in ("source_epochs", "epochs", "batch", "dev_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}.")
-        for name in ("lr", "o_weight"):
-            if getattr(self, name) <= 0:
+        for name in ("lr", "source_lr", "source_batch", "head_lr", "patience", "clip", "o_weight"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0; found {getattr(self, name)}.")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is a share of all steps, at least 0 and under 1; found {self.warmup}.")
 
-    def recipe(self, epochs: int, *, selects: bool) -> Recipe:
+    def recipe(self, *, source: bool, selects: bool) -> Recipe:
         """Return how one stage is trained; without a dev split to select on there is no patience."""
         return Recipe(
-            epochs=epochs,
-            lr=self.lr,
+            epochs=self.source_epochs if source else self.epochs,
+            lr=(self.source_lr if source else None) or self.lr,
             head_lr=self.head_lr,
-            batch=self.batch,
+            batch=(self.source_batch if source else None) or self.batch,
             warmup=self.warmup,
             schedule=self.schedule,
             weight_decay=self.weight_decay,
             clip=self.clip,
             patience=self.patience if selects else None,
+            dev_every=self.dev_every if selects else 1,
             class_weights=self.class_weights,
             o_weight=self.o_weight,
             precision=self.precision,
@@ -125,39 +129,39 @@ def plan_tagger(
     backbone = backbones.find(s.encoder, s.revision)
 
     def train(
-        splits: Sequence[Split], dev: Split | None, types: Sequence[str], epochs: int, init: Stage | None
+        splits: Sequence[Split], dev: Split | None, types: Sequence[str], *, source: bool, init: Stage | None = None
     ) -> Stage:
+        recipe = s.recipe(source=source, selects=dev is not None)
         return Stage(
             train_tagger,
             title=f"{'+'.join(x.corpus for x in splits)} seed {seed}",
-            size=float(epochs * sum(x.n_words for x in splits)),
+            size=float(recipe.epochs * sum(x.n_words for x in splits)),
             backbone=backbone,
             init=init,
             train=tuple(splits),
             dev=dev,
             types=tuple(types),
             crf=s.crf,
-            recipe=s.recipe(epochs, selects=dev is not None),
+            recipe=recipe,
             seed=seed,
         )
 
     own_dev = target.dev if spec.select == "target-dev" else None
     if s.target_only or spec.regime == "in-domain":
-        return train([target.train], own_dev, labels.target, s.epochs, None)
-    source_dev = _joined([d.dev for d in sources if d.dev is not None]) if spec.select == "source-dev" else None
+        return train([target.train], own_dev, labels.target, source=False)
+    source_dev = merge([d.dev for d in sources if d.dev is not None]) if spec.select == "source-dev" else None
     gold = [d.train for d in sources]
     if spec.regime == "zero-shot":
-        epochs = s.source_epochs if source_dev is None else s.epochs
-        return train(gold, source_dev, labels.source, epochs, None)
+        return train(gold, source_dev, labels.source, source=True)
     if spec.order == "joint":
-        return train([*gold, target.train], own_dev or source_dev, labels.joint, s.source_epochs, None)
+        return train([*gold, target.train], own_dev or source_dev, labels.joint, source=True)
     if spec.select == "source-dev":
         raise Unsupported(
             "in sequence the head ends as the target's, so source dev cannot select it; "
             "say `order: joint`, or select on target-dev or last."
         )
-    source = train(gold, None, labels.source, s.source_epochs, None)
-    return train([target.train], own_dev, labels.target, s.epochs, source)
+    source = train(gold, None, labels.source, source=True)
+    return train([target.train], own_dev, labels.target, source=False, init=source)
 
 
 def plan_tagging(transfer: Transfer, s: Settings, seed: int, model: Stage, names: dict[str, str]) -> Stage:
@@ -175,9 +179,3 @@ def plan_tagging(transfer: Transfer, s: Settings, seed: int, model: Stage, names
         precision=s.precision,
         seed=seed,
     )
-
-
-def _joined(splits: Sequence[Split]) -> Split:
-    from benchmark.models.tagging import merge
-
-    return merge(splits)

@@ -125,6 +125,7 @@ class NerModule(pl.LightningDataModule):
         self.features, self.classes, self.batch, self.seed, self.cache = features, classes, batch, seed, cache
         self.splits = {"train": train, "dev": dev, "predict": predict}
         self._windows: dict[str, Dataset] = {}
+        self._in_memory: dict[str, list[dict[str, Any]]] = {}
         self._classes: dict[str, list[list[int]]] = {}
 
     def windows(self, part: str) -> Dataset:
@@ -136,6 +137,12 @@ class NerModule(pl.LightningDataModule):
             if part == "train":
                 self._classes[part] = [self.classes(sentence) for sentence in split.sentences]
         return self._windows[part]
+
+    def _rows(self, part: str) -> list[dict[str, Any]]:
+        """Return the windows of a part in memory, numbered."""
+        if part not in self._in_memory:
+            self._in_memory[part] = [{**window, "row": row} for row, window in enumerate(self.windows(part))]
+        return self._in_memory[part]
 
     def _collate(self, part: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         batch = self.features.collate(rows)
@@ -151,12 +158,10 @@ class NerModule(pl.LightningDataModule):
 
     def loader(self, part: str, *, seed: int | None) -> DataLoader[dict[str, Tensor]]:
         """Return batches of a part, shuffled by `seed`, or longest first."""
-        rows = self.windows(part)
-        lengths = [len(ids) for ids in rows["ids"]]
-        numbered = rows.add_column("row", list(range(len(rows)))) if len(rows) else rows
+        rows = self._rows(part)
         return DataLoader(
-            numbered,  # type: ignore[arg-type]
-            batch_sampler=BucketBatches(lengths, self.batch, seed),
+            rows,  # type: ignore[arg-type]
+            batch_sampler=BucketBatches([len(row["ids"]) for row in rows], self.batch, seed),
             collate_fn=lambda items: self._collate(part, items),
             pin_memory=torch.cuda.is_available(),
         )
@@ -182,7 +187,7 @@ class NerModule(pl.LightningDataModule):
         split = self.splits[part]
         assert split is not None, part
         joined: list[list[Any]] = [[empty] * len(s.words) for s in split.sentences]
-        for row, window in enumerate(self.windows(part)):
+        for row, window in enumerate(self._rows(part)):
             start, (own_start, own_end) = window["start"], window["own"]
             joined[window["sentence"]][own_start:own_end] = answers[row][own_start - start : own_end - start]
         return joined

@@ -44,6 +44,7 @@ class Recipe:
     weight_decay: float = 0.01
     clip: float | None = None
     patience: int | None = None  # epochs without a better dev F1
+    dev_every: int = 1  # epochs between two looks at dev
     class_weights: str = "none"  # or inverse: a class weighs by its inverse frequency in train
     o_weight: float = 1.0  # times the weight of O
     precision: str = "auto"
@@ -231,6 +232,7 @@ def train_tagger(
         precision=recipe.precision,
         score=None if dev is None else dev_f1,
         patience=recipe.patience,
+        every=recipe.dev_every,
         clip=recipe.clip,
     )
     model.save(work.folder, backbone, {"taken_over": taken, "fitted": asdict(fitted)})

@@ -22,7 +22,7 @@ PRECISIONS = ("auto", "32", "bf16")
 
 @dataclass(frozen=True)
 class Fitted:
-    """How training went: epochs run, the epoch kept, dev F1 after each epoch (percent), and the precision used."""
+    """How training went: epochs run, the epoch kept, dev F1 each time it was asked (percent), the precision used."""
 
     epochs: int
     kept: int
@@ -59,13 +59,15 @@ def prepare(seed: int, threads: int) -> None:
 
 
 class Selection(Callback):
-    """Scores dev after each epoch, keeps the best weights, stops when `patience` epochs bring nothing better.
+    """Scores dev after every `every` epochs, keeps the best weights, stops when `patience` epochs bring no better.
 
     Without `score` the last epoch is kept.
     """
 
-    def __init__(self, work: Work, score: Callable[[], float] | None, patience: int | None, epochs: int) -> None:
-        self.work, self.score, self.patience, self.epochs = work, score, patience, epochs
+    def __init__(
+        self, work: Work, score: Callable[[], float] | None, *, patience: int | None, epochs: int, every: int
+    ) -> None:
+        self.work, self.score, self.patience, self.epochs, self.every = work, score, patience, epochs, every
         self.history: list[float] = []
         self.best: dict[str, Tensor] | None = None
         self.kept = -1
@@ -83,6 +85,9 @@ class Selection(Callback):
         if self.score is None:
             self.kept = trainer.current_epoch
             self._tell(trainer)
+            return
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every and epoch != self.epochs:
             return
         f1 = self.score()
         if not self.history or f1 > max(self.history):
@@ -108,16 +113,17 @@ def fit(
     precision: str,
     score: Callable[[], float] | None = None,
     patience: int | None = None,
+    every: int = 1,
     clip: float | None = None,
 ) -> Fitted:
     """Train `module` on `data`, leaving it with the weights of the best dev epoch, or of the last without `score`.
 
-    score      dev F1 of the module as it stands, in percent; asked after each epoch
+    score      dev F1 of the module as it stands, in percent; asked after every `every` epochs and the last
     patience   epochs without a better dev F1 before training stops; None: never
     Raises StageFailed when the loss is not a number.
     """
     used = resolve_precision(precision)
-    selection = Selection(work, score, patience, epochs)
+    selection = Selection(work, score, patience=patience, epochs=epochs, every=every)
     trainer = pl.Trainer(
         accelerator="auto",
         devices=1,
@@ -133,12 +139,13 @@ def fit(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+    module.train()  # transformers hands its models over in eval mode, and Lightning leaves modes as they are
     trainer.fit(module, datamodule=data)
     if selection.best is not None:
         module.load_state_dict(selection.best)
     if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
         raise StageFailed("loss is not a number: the weights are not finite after training")
-    return Fitted(len(selection.history) or epochs, selection.kept + 1, tuple(selection.history), used)
+    return Fitted(trainer.current_epoch, selection.kept + 1, tuple(selection.history), used)
 
 
 def optimizer(
@@ -153,7 +160,7 @@ def optimizer(
     body = [p for n, p in module.named_parameters() if n.startswith("encoder.")]
     head = [p for n, p in module.named_parameters() if not n.startswith("encoder.")]
     groups = [{"params": body, "lr": lr}, {"params": head, "lr": head_lr or lr}]
-    adam = torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, weight_decay=weight_decay)
+    adam = torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, weight_decay=weight_decay, fused=True)
     rise = max(1, round(warmup * steps))
 
     def rate(step: int) -> float:

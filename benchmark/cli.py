@@ -1,0 +1,436 @@
+"""The command line: `cdner`. Nothing heavy is imported until a command needs it."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from benchmark import __version__
+from benchmark.errors import CdnerError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Command = Callable[[argparse.Namespace], int]
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Returns the exit status: 0, 1 where something is wrong, 2 for a wrong call, 130 for Ctrl-C."""
+    chosen = parser().parse_args(arguments)
+    if not hasattr(chosen, "command"):
+        parser().print_help()
+        return USAGE_ERROR
+    try:
+        return int(chosen.command(chosen))
+    except CdnerError as error:
+        print(f"cdner: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        print("cdner: interrupted", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a pager that was closed
+        return 0
+
+
+# ---------------------------------------------------------------------------------------------------- the commands
+
+
+def list_(chosen: argparse.Namespace) -> int:
+    """Print methods, corpora or boards."""
+    wanted = [chosen.what] if chosen.what else ["methods", "corpora", "boards"]
+    for number, what in enumerate(wanted):
+        if len(wanted) > 1:
+            say(f"{'' if number == 0 else chr(10)}{what}")
+        rows = {"methods": _methods, "corpora": _corpora, "boards": _boards}[what](chosen)
+        width = max((len(name) for name, _ in rows), default=0)
+        for name, about in rows:
+            say(f"  {name:<{width}}  {about}")
+        if not rows:
+            say("  none")
+    return 0
+
+
+def _methods(_: argparse.Namespace) -> list[tuple[str, str]]:
+    import ast
+    from importlib.util import find_spec
+
+    import methods
+
+    found = []
+    for name, where in methods.names().items():
+        try:  # read the file's first line without importing what it needs
+            spec = find_spec(where.partition(":")[0])
+            text = Path(spec.origin).read_text(encoding="utf8") if spec and spec.origin else ""
+            about = (ast.get_docstring(ast.parse(text)) or "").split("\n", 1)[0]
+        except (ImportError, OSError, SyntaxError) as error:
+            about = f"cannot be imported: {error}"
+        found.append((name, about))
+    return found
+
+
+def _corpora(chosen: argparse.Namespace) -> list[tuple[str, str]]:
+    from benchmark.corpus.card import find_cards, load_card
+
+    cards = card_folders(chosen)
+    return [(name, load_card(name, cards).about) for name in find_cards(cards)]
+
+
+def _boards(_: argparse.Namespace) -> list[tuple[str, str]]:
+    import yaml
+
+    from benchmark.run.plan import boards
+
+    found = []
+    for name, folder in boards().items():
+        plan = yaml.safe_load((folder / "plan.yaml").read_text(encoding="utf8"))
+        found.append((name, str(plan.get("about", "")) if isinstance(plan, dict) else ""))
+    return found
+
+
+def card(chosen: argparse.Namespace) -> int:
+    """Print a corpus' card: what it is, its sizes, its types."""
+    from benchmark.corpus.card import load_card
+    from benchmark.report.card import render
+
+    console().print(render(load_card(chosen.corpus, card_folders(chosen))))
+    return 0
+
+
+def lint(chosen: argparse.Namespace) -> int:
+    """Read corpora, refuse what cannot be believed, and report what would make a number lie."""
+    from benchmark.corpus.card import find_cards
+    from benchmark.corpus.lint import lint as check
+    from benchmark.corpus.lint import render
+
+    status = 0
+    cards = card_folders(chosen)
+    for number, name in enumerate(chosen.corpus or find_cards(cards)):
+        if number:
+            say("")
+        try:
+            say(render(check(name, data=data_folder(chosen), cards=cards, source=chosen.source)))
+        except CdnerError as error:
+            say(f"{name}: refused")
+            print(f"cdner: {error}", file=sys.stderr)  # noqa: T201
+            status = 1
+    return status
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Run what is missing or stale of a board, then print its table."""
+    import fnmatch
+
+    from benchmark import paths
+    from benchmark.report import watch
+    from benchmark.run.board import Runner, plan_cells, workload
+    from benchmark.run.local import LocalEngine
+    from benchmark.run.plan import read_board
+    from benchmark.run.store import Store
+
+    cards = card_folders(chosen)
+    board = writable(read_board(chosen.board, cards))
+    cells = board.running_order()
+    if chosen.only:
+        cells = [c for c in cells if any(fnmatch.fnmatch(c.name, glob) for glob in chosen.only)]
+        if not cells:
+            raise CdnerError(f"no cell of {board.name} fits --only {' '.join(chosen.only)}; "
+                             f"its first is {board.cells[0].name}.")
+    out = console()
+    engine = LocalEngine(chosen.slots, chosen.threads)
+    try:
+        if not chosen.dry_run:
+            engine.warm()
+        store = Store.open(paths.store_folder())
+        planned = plan_cells(board, cells, data=data_folder(chosen), cards=cards)
+        work = workload(planned, store, engine.slots, retry_failed=chosen.retry_failed)
+        if chosen.dry_run:
+            dry_run(board, work, store)
+            return 0
+        watcher = watch.Screen(out) if out.is_terminal else watch.Lines(out)
+        try:
+            summary = Runner(board, work, store, engine, watcher, data=data_folder(chosen), cards=cards).run()
+        finally:
+            watcher.close()
+    finally:
+        engine.close()
+    watcher.say(closing_words(summary))
+    if summary.interrupted:
+        watcher.say(f"interrupted; {summary.left} cells are left. The same command goes on from here.")
+        return INTERRUPTED
+    if not chosen.no_table:
+        say("")
+        print_tables(board, "terminal", "strict", ["fine", "general"])
+    say(f"records   {board.folder / 'records'}\nartefacts {store.root}")
+    return 1 if summary.failed else 0
+
+
+def writable(board: Any) -> Any:
+    """Return the board where it can be run: one that came with an installed cdner is copied to ./results first."""
+    import shutil
+    from dataclasses import replace
+
+    from benchmark import paths
+
+    shipped = paths.shipped_boards()
+    if shipped.name != "_boards" or not board.folder.is_relative_to(shipped):
+        return board
+    folder = paths.results_folder() / board.name
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(board.folder / "plan.yaml", folder / "plan.yaml")
+    return replace(board, folder=folder)
+
+
+def closing_words(summary: Any) -> str:
+    """Return what a run did, in one line."""
+    from benchmark.report.watch import minutes
+
+    if not summary.stages_run and not summary.ok and not summary.failed:
+        return f"nothing to do: {summary.done_before} of {summary.cells} cells are done."
+    told = [f"{summary.ok} cells done"]
+    if summary.failed:
+        told.append(f"{summary.failed} failed")
+    if summary.skipped:
+        told.append(f"{summary.skipped} skipped")
+    return f"{', '.join(told)}; {summary.stages_run} stages run in {minutes(summary.seconds / 60)}."
+
+
+def dry_run(board: Any, work: Any, store: Any) -> None:
+    """Print cells, stages, how many are shared and done, and an estimate of minutes."""
+    from benchmark.report.watch import name_of, overview
+
+    for item in work.planned:
+        if item.reason is not None:
+            state = f"skipped: {item.reason}"
+        elif item.done:
+            state = "done"
+        elif item.failed:
+            state = "failed before"
+        else:
+            state = "stale: its record is of other ingredients" if item.stale else "to run"
+        say(f"{item.cell.name}  {state}")
+    say("")
+    for stage in work.todo.values():
+        say(f"{stage.key[:8]}  {name_of(stage)}")
+    if work.todo:
+        say("")
+    for line in overview(work):
+        say(line)
+
+
+def table(chosen: argparse.Namespace) -> int:
+    """Print a board's tables, from its records alone."""
+    from benchmark.run.plan import read_board
+
+    board = read_board(chosen.board, card_folders(chosen))
+    shape = "errors" if chosen.errors else "types" if chosen.per_type else "rows"
+    print_tables(board, chosen.format, chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type)
+    return 0
+
+
+def print_tables(
+    board: Any, format: str, protocol: str, levels: list[str], *, shape: str = "rows", target: str | None = None
+) -> None:
+    """Print the tables of a board at some type levels."""
+    from benchmark.report import table as tables
+
+    out = console()
+    cells, records = board.expected(), tables.load(board.folder)
+    rows: list[Any] = []
+    for level in levels:
+        if shape == "errors":
+            rows.extend(tables.error_rows(cells, records, types=level))
+        elif shape == "types":
+            rows.extend(tables.type_rows(cells, records, target=target, protocol=protocol, types=level))
+        else:
+            rows.extend(tables.rows(cells, records, protocol=protocol, types=level))
+    colour = format == "terminal" and out.is_terminal
+    text = tables.render(rows, format, width=out.width if format == "terminal" else 80, colour=colour)
+    print(text.rstrip("\n"))  # noqa: T201
+
+
+def why(chosen: argparse.Namespace) -> int:
+    """Print what a cell's key is made of and, where its record is of another key, what is new."""
+    from benchmark import paths
+    from benchmark.report.why import render
+    from benchmark.run.board import find_cell, plan_cells
+    from benchmark.run.plan import boards
+    from benchmark.run.store import Store
+
+    cards = card_folders(chosen)
+    board, cell = find_cell(chosen.cell, boards(), cards)
+    [item] = plan_cells(board, [cell], data=data_folder(chosen), cards=cards)
+    say(render(board.name, item, Store(paths.store_folder())))
+    return 0
+
+
+def predict(chosen: argparse.Namespace) -> int:
+    """Print the entities of new text, found by the trained model of a cell."""
+    from benchmark import paths
+    from benchmark.report.entities import render
+    from benchmark.run.board import find_cell, plan_cells
+    from benchmark.run.local import LocalEngine
+    from benchmark.run.plan import boards
+    from benchmark.run.predict import predict as find_entities
+    from benchmark.run.predict import sentences_of, shown
+    from benchmark.run.store import Store
+
+    lines = text_lines(chosen.text)
+    cards = card_folders(chosen)
+    board, cell = find_cell(getattr(chosen, "from"), boards(), cards)
+    engine = LocalEngine()
+    try:
+        engine.warm()
+        [item] = plan_cells(board, [cell], data=data_folder(chosen), cards=cards)
+        words = sentences_of(lines)
+
+        def tell(line: str) -> None:
+            print(f"cdner: {line}", file=sys.stderr)  # noqa: T201
+
+        found = shown(words, find_entities(item, words, Store.open(paths.store_folder()), engine, tell))
+    finally:
+        engine.close()
+    if chosen.json:
+        for sentence in found:
+            say(json.dumps(sentence, ensure_ascii=False))
+    else:
+        out = console()
+        for sentence in found:
+            out.print(render(sentence), soft_wrap=True)
+    return 0
+
+
+def text_lines(given: list[str]) -> list[str]:
+    """Return the lines to predict: the text itself, the file that it names, or standard input."""
+    if not given or given == ["-"]:
+        return sys.stdin.read().splitlines()
+    lines: list[str] = []
+    for text in given:
+        try:
+            is_file = Path(text).is_file()
+        except OSError:  # longer than a file's name may be
+            is_file = False
+        try:
+            lines.extend(Path(text).read_text(encoding="utf8").splitlines() if is_file else text.splitlines())
+        except UnicodeDecodeError:
+            raise CdnerError(f"{text}: the file is no UTF-8 text; convert it first.") from None
+    return lines
+
+
+# ---------------------------------------------------------------------------------------------------- the arguments
+
+
+def console() -> "Console":
+    """Return where pretty things are printed."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def say(text: str) -> None:
+    """Print a line as it is."""
+    print(text)  # noqa: T201
+
+
+def data_folder(chosen: argparse.Namespace) -> Path | None:
+    """Return the folder of the user's corpora."""
+    from benchmark import paths
+
+    return paths.data_folder(getattr(chosen, "data", None))
+
+
+def card_folders(chosen: argparse.Namespace) -> tuple[Path, ...]:
+    """Return the folders of the user's cards that the command line names."""
+    return tuple(getattr(chosen, "cards", None) or ())
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that tells a wrong call in one line, with a way on."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and where help is, and exit with status 2."""
+        print(f"{self.prog}: {message}\nTry: {self.prog} --help", file=sys.stderr)  # noqa: T201
+        raise SystemExit(USAGE_ERROR)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    top = Parser(
+        prog="cdner",
+        description="A benchmark framework for cross-domain named entity recognition.",
+        epilog="example: cdner run demo && cdner table demo --format markdown",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"cdner {__version__}")
+    verbs = top.add_subparsers(title="commands", metavar="COMMAND", parser_class=Parser)
+
+    def add(name: str, command: Command, example: str, *, data: bool = False, cards: bool = True) -> Any:
+        text = (command.__doc__ or "").strip()
+        verb = verbs.add_parser(
+            name, help=text, description=text, epilog=f"example: {example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        verb.set_defaults(command=command)
+        if data:
+            verb.add_argument("--data", type=Path, metavar="DIR",
+                              help="folder of corpora, <corpus>/<split>.txt in it (or CDNER_DATA)")
+        if cards:
+            verb.add_argument("--cards", type=Path, action="append", metavar="DIR",
+                              help="folder of cards of your own; may be given again (or CDNER_CARDS)")
+        return verb
+
+    verb = add("list", list_, "cdner list corpora")
+    verb.add_argument("what", nargs="?", choices=("methods", "corpora", "boards"), help="default: all three")
+
+    verb = add("card", card, "cdner card ai")
+    verb.add_argument("corpus", metavar="CORPUS")
+
+    verb = add("lint", lint, "cdner lint ai music --source conll2003", data=True)
+    verb.add_argument("corpus", nargs="*", metavar="CORPUS", help="default: every corpus")
+    verb.add_argument("--source", metavar="CORPUS", help="report also what these corpora share with this one")
+
+    verb = add("run", run, "cdner run minilm --data ~/ner --only 'tagger/*/seed1'", data=True)
+    verb.add_argument("board", metavar="BOARD", help="a board's name, or a folder with a plan.yaml")
+    verb.add_argument("--only", action="append", metavar="GLOB", help="run the cells whose name fits; may be given again")
+    verb.add_argument("--dry-run", action="store_true", help="print cells, stages and an estimate, and run nothing")
+    verb.add_argument("--retry-failed", action="store_true", help="run cells again whose very stages have failed before")
+    verb.add_argument("--slots", type=positive, metavar="N", help="stages at once (default: GPUs, else cores, four at most)")
+    verb.add_argument("--threads", type=positive, metavar="N", help="threads a stage (default: cores divided by slots)")
+    verb.add_argument("--no-table", action="store_true", help="do not print the table at the end")
+
+    verb = add("table", table, "cdner table minilm --types general --format latex")
+    verb.add_argument("board", metavar="BOARD")
+    verb.add_argument("--format", choices=("terminal", "markdown", "latex", "csv", "json"), default="terminal")
+    verb.add_argument("--protocol", default="strict", metavar="NAME", help="strict (default), conlleval or token")
+    verb.add_argument("--types", choices=("fine", "general"), default="fine")
+    verb.add_argument("--errors", action="store_true", help="wrong type, wrong boundary, missed, spurious instead of F1")
+    verb.add_argument("--per-type", metavar="TARGET", help="F1 of every entity type of one target")
+
+    verb = add("why", why, "cdner why tagger/conll2003--ai/supervised/seed1", data=True)
+    verb.add_argument("cell", metavar="CELL", help="a cell's name; put the board's before it if several have it")
+
+    verb = add("predict", predict,
+               "cdner predict --from demo/tagger/demo-news--demo-cinema/supervised/seed1 'Ana Ruiz won the prize.'",
+               data=True)  # fmt: skip
+    verb.add_argument("--from", required=True, metavar="CELL", help="the cell whose model is used")
+    verb.add_argument("--json", action="store_true", help="one JSON object a sentence")
+    verb.add_argument("text", nargs="*", metavar="TEXT", help="text, or files; default: standard input. One sentence a line")
+    return top
+
+
+def positive(text: str) -> int:
+    """Return a whole number above 0."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

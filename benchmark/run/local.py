@@ -1,0 +1,139 @@
+"""The engine of one machine: a fork server that is warm, and slots: one a GPU, else a few for the CPU's cores."""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from benchmark.errors import StoreError
+from benchmark.run.engine import Ending, Engine
+
+
+class LocalEngine(Engine):
+    """Runs stages in processes forked from a warm server (`benchmark.run.worker`).
+
+    slots    stages at once; None: one a GPU, else one a core, four at most
+    threads  of each stage; None: the cores divided among the slots
+    """
+
+    def __init__(self, slots: int | None = None, threads: int | None = None) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.gpus = gpus()
+        self.slots = slots or len(self.gpus) or min(4, cores)
+        self.threads = threads or max(1, cores // self.slots)
+        self._endings: queue.Queue[Ending | None] = queue.Queue()
+        self._free = list(self.gpus)
+        self._gpu: dict[Path, str] = {}
+        self._running: set[Path] = set()
+        self._server: subprocess.Popen[str] | None = None
+        self._log = tempfile.TemporaryFile(mode="w+")  # what the server itself complains of
+
+    def warm(self) -> None:
+        """Start the fork server, without waiting until its imports are done."""
+        if self._server is not None and self._server.poll() is None:
+            return
+        environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+        self._server = subprocess.Popen(
+            [sys.executable, "-m", "benchmark.run.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        )
+        threading.Thread(target=self._listen, args=(self._server,), daemon=True).start()
+
+    def _listen(self, server: "subprocess.Popen[str]") -> None:
+        assert server.stdout is not None
+        for line in server.stdout:
+            answer = json.loads(line)
+            if "ended" in answer:
+                self._endings.put(Ending(Path(answer["ended"]), int(answer["code"])))
+        self._endings.put(None)
+
+    def start(self, scratch: Path) -> None:
+        """Fork a process for the stage in `scratch`, on a GPU of its own where there are any."""
+        self.warm()
+        gpu = self._free.pop(0) if self._free else None
+        if gpu is not None:
+            self._gpu[scratch] = gpu
+        self._running.add(scratch)
+        self._ask({"run": str(scratch), "gpu": gpu})
+
+    def wait(self, seconds: float) -> list[Ending]:
+        """Return what has ended. When the server itself has died, every running stage has ended with it."""
+        found = []
+        try:
+            found.append(self._endings.get(timeout=seconds))
+            while True:
+                found.append(self._endings.get_nowait())
+        except queue.Empty:
+            pass
+        if None in found:
+            self._server_died()
+            found.extend(Ending(scratch, -9) for scratch in self._running)
+        endings = [ending for ending in found if ending is not None]
+        for ending in endings:
+            self._running.discard(ending.scratch)
+            if ending.scratch in self._gpu:
+                self._free.append(self._gpu.pop(ending.scratch))
+        return endings
+
+    def _server_died(self) -> None:
+        assert self._server is not None
+        code = self._server.wait()
+        self._log.seek(0)
+        told = self._log.read()
+        self._server = None
+        if code > 0:
+            raise StoreError(f"the server that stages are forked from cannot run:\n{told[-2000:]}")
+
+    def stop(self, scratch: Path) -> None:
+        """Terminate the stage's process group; the server kills it when it does not end."""
+        self._ask({"stop": str(scratch)})
+
+    def _ask(self, request: dict[str, str | None]) -> None:
+        assert self._server is not None
+        assert self._server.stdin is not None
+        try:
+            self._server.stdin.write(json.dumps(request) + "\n")
+            self._server.stdin.flush()
+        except BrokenPipeError:
+            pass  # the server is gone; `wait` tells what went with it
+
+    def close(self) -> None:
+        """Close the server's input, upon which it ends all that runs, and itself."""
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        assert server.stdin is not None
+        try:
+            server.stdin.close()
+        except BrokenPipeError:
+            pass
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+        if server.stdout is not None:
+            server.stdout.close()
+        self._log.close()
+
+
+def gpus() -> list[str]:
+    """Return the GPUs that stages may use, as CUDA_VISIBLE_DEVICES names them, without importing torch."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [part for part in named.split(",") if part.strip() and part.strip() != "-1"]
+    try:
+        listed = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+                                capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return listed.stdout.split()

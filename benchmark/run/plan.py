@@ -1,0 +1,283 @@
+"""A board's plan becomes cells. Everything in it is checked before anything runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmark import paths
+from benchmark.corpus.card import find_cards
+from benchmark.corpus.transfer import DEVS, LIMITED, ORDERS, REGIMES, SELECTS, Spec
+from benchmark.errors import PlanError, UnknownName, nearest
+
+BOARD_KEYS = ("about", "variants", "transfers", "seeds", "budget")
+VARIANT_KEYS = ("method", "set")
+TRANSFER_KEYS = ("sources", "target", "targets", "order", "regime", "draws", "select", "dev", "seeds", "set")
+BUDGET_KEYS = ("minutes_per_stage",)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with some settings changed: one row of a board."""
+
+    name: str
+    method: str
+    set: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Variant x transfer x draw x seed."""
+
+    variant: Variant
+    spec: Spec
+    seed: int
+    changed: Mapping[str, Any]  # settings: the variant's, then the transfer's
+
+    @property
+    def name(self) -> str:
+        """Return the cell's name: `tagger/conll2003--ai/supervised/seed1`."""
+        draw = "" if self.spec.draw is None else f"draw{self.spec.draw}-"
+        return f"{self.variant.name}/{self.spec.place}/{draw}seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """A cell as tables expect it."""
+
+    name: str
+    variant: str
+    method: str
+    sources: tuple[str, ...]
+    target: str
+    regime: str
+    select: str
+    draw: int | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Board:
+    """A folder under `results/`: its plan, and the cells that the plan asks for."""
+
+    name: str
+    folder: Path
+    about: str
+    cells: tuple[Cell, ...]
+    minutes_per_stage: float | None
+
+    def expected(self) -> list[TableCell]:
+        """Return the cells as tables expect them, in the plan's order."""
+        return [
+            TableCell(
+                c.name, c.variant.name, c.variant.method, c.spec.sources, c.spec.target, c.spec.regime_label,
+                c.spec.select, c.spec.draw, c.seed,
+            )
+            for c in self.cells
+        ]  # fmt: skip
+
+    def running_order(self) -> list[Cell]:
+        """Return the cells in the order that they are run: seed 1 of everything first, then seed 2."""
+        seeds = list(dict.fromkeys(c.seed for c in self.cells))
+        return sorted(self.cells, key=lambda c: seeds.index(c.seed))
+
+
+def boards() -> dict[str, Path]:
+    """Return every board by name: the user's (`paths.results_folder`), then those that come with cdner."""
+    found: dict[str, Path] = {}
+    for root in (paths.results_folder(), paths.shipped_boards()):
+        for plan in sorted(root.glob("*/plan.yaml")):
+            found.setdefault(plan.parent.name, plan.parent)
+    return found
+
+
+def find_board(name: str) -> Path:
+    """Return the folder of a board, by path or by name. Raises UnknownName."""
+    given = Path(name).expanduser()
+    if given.name == "plan.yaml" and given.is_file():
+        return given.parent.resolve()
+    if (given / "plan.yaml").is_file():
+        return given.resolve()
+    known = boards()
+    if name not in known:
+        listed = ", ".join(known) or "none"
+        raise UnknownName(
+            f"there is no board {name!r}: no folder of that path with a plan.yaml in it, and none of that name in "
+            f"{paths.results_folder()}.{nearest(name, known)} There are: {listed}."
+        )
+    return known[name]
+
+
+def read_board(name: str, cards: tuple[Path, ...] = ()) -> Board:
+    """Return the board called `name`, its plan checked. Raises PlanError, UnknownName or CardError.
+
+    Methods are looked up and their settings checked; no corpus is read.
+    """
+    folder = find_board(name)
+    path = folder / "plan.yaml"
+    try:
+        plan = yaml.safe_load(path.read_text(encoding="utf8"))
+    except OSError as error:
+        raise PlanError(f"{path}: the plan cannot be read ({error.strerror}).") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PlanError(f"{path}: this is no YAML: {' '.join(str(error).split())}.") from None
+    try:
+        return _board(folder, plan, cards)
+    except (PlanError, UnknownName) as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def _board(folder: Path, plan: Any, cards: tuple[Path, ...]) -> Board:
+    top = mapping(plan, "the plan", BOARD_KEYS)
+    for key in ("variants", "transfers"):
+        if not top.get(key):
+            raise PlanError(f"the plan has no {key}; it needs variants, transfers and seeds.")
+    variants = _variants(top["variants"])
+    seeds = whole_numbers(top.get("seeds", [1]), "seeds")
+    known = find_cards(cards)
+    if not isinstance(top["transfers"], list):
+        raise PlanError(f"transfers is {short(top['transfers'])}, expected a list, one transfer an item.")
+    asked = [t for n, entry in enumerate(top["transfers"], 1) for t in _transfers(entry, f"transfer {n}", seeds, known)]
+    cells = []
+    for variant in variants:
+        for spec, own_seeds, changed, where in asked:
+            settings = {**variant.set, **changed}
+            check_settings(variant.method, settings, f"{where}, variant {variant.name}")
+            cells.extend(Cell(variant, spec, seed, settings) for seed in own_seeds)
+    names = [c.name for c in cells]
+    twice = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise PlanError(f"the cell {twice[0]} stands in two transfers; a cell's name must mean one thing.")
+    budget = mapping(top.get("budget") or {}, "budget", BUDGET_KEYS)
+    minutes = budget.get("minutes_per_stage")
+    if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or minutes <= 0):
+        raise PlanError(f"budget.minutes_per_stage is {short(minutes)}, expected a number above 0.")
+    return Board(folder.name, folder, text(top.get("about", ""), "about"), tuple(cells), minutes)
+
+
+def check_settings(method: str, changed: Mapping[str, Any], where: str) -> Any:
+    """Return the settings of a method with some changed. Raises PlanError or UnknownName."""
+    import methods
+
+    return methods.find(method).settings(changed, where)
+
+
+def _variants(entry: Any) -> list[Variant]:
+    found = []
+    for name, value in mapping(entry, "variants").items():
+        if not name or any(c in name for c in "/\\ \t\n") or name.startswith((".", "-")):
+            raise PlanError(f"the variant's name {name!r} must be a word that can name a folder.")
+        inner = mapping(value, f"variants.{name}", VARIANT_KEYS)
+        if "method" not in inner:
+            raise PlanError(f"variants.{name} names no method; say `method: tagger`, or another.")
+        method = text(inner["method"], f"variants.{name}.method")
+        changed = mapping(inner.get("set") or {}, f"variants.{name}.set")
+        check_settings(method, changed, f"variants.{name}.set")
+        found.append(Variant(name, method, changed))
+    return found
+
+
+def _transfers(
+    entry: Any, where: str, seeds: list[int], known: Mapping[str, Path]
+) -> list[tuple[Spec, list[int], dict[str, Any], str]]:
+    top = mapping(entry, where, TRANSFER_KEYS)
+    if ("target" in top) == ("targets" in top):
+        raise PlanError(f"{where} needs `targets`, a list of corpora, or `target`, one.")
+    targets = names(top["targets"], f"{where}, targets") if "targets" in top else [text(top["target"], f"{where}, target")]
+    sources = names(top.get("sources") or [], f"{where}, sources", empty=True)
+    for name in (*sources, *targets):
+        if name not in known:
+            raise UnknownName(
+                f"{where}: there is no corpus {name!r}.{nearest(name, known)} There are: {', '.join(known)}."
+            )
+    regime, amount = _regime(top.get("regime", "supervised" if sources else "in-domain"), where)
+    own_seeds = whole_numbers(top["seeds"], f"{where}, seeds") if "seeds" in top else seeds
+    draws: list[int | None] = [None]
+    if "draws" in top:
+        if amount is None:
+            raise PlanError(f"{where}: draws belong to the regimes {', '.join(LIMITED)}; {regime} shows all there is.")
+        draws = list(whole_numbers(top["draws"], f"{where}, draws"))
+    select = choice(top.get("select", "last" if regime == "zero-shot" else "target-dev"), f"{where}, select", SELECTS)
+    order = choice(top.get("order", "sequence"), f"{where}, order", ORDERS)
+    dev = choice(top.get("dev", "card"), f"{where}, dev", DEVS)
+    changed = mapping(top.get("set") or {}, f"{where}, set")
+    found = []
+    for target in targets:
+        for draw in draws:
+            spec = Spec(tuple(sources), target, regime, amount, order, select, draw, dev)
+            try:
+                spec.check()
+            except PlanError as error:
+                raise PlanError(f"{where}: {error}") from None
+            found.append((spec, own_seeds, dict(changed), where))
+    return found
+
+
+def _regime(value: Any, where: str) -> tuple[str, float | None]:
+    """Return the regime's word and its amount: `supervised`, or `{fraction: 0.05}`."""
+    if isinstance(value, dict) and len(value) == 1:
+        [(word, amount)] = value.items()
+        choice(word, f"{where}, regime", REGIMES)
+        if word not in LIMITED:
+            raise PlanError(f"{where}: the regime {word} takes no amount; write `regime: {word}`.")
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+            raise PlanError(f"{where}: the amount of {word} is {short(amount)}, expected a number.")
+        return word, float(amount)
+    word = choice(value, f"{where}, regime", REGIMES)
+    if word in LIMITED:
+        raise PlanError(f"{where}: the regime {word} needs an amount; write `regime: {{{word}: 0.05}}` or the like.")
+    return word, None
+
+
+# ------------------------------------------------------------------------------------------------ values of a plan
+
+
+def mapping(value: Any, where: str, known: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """Return `value` if it is a mapping from text, with known keys alone. Raises PlanError."""
+    if not isinstance(value, dict):
+        raise PlanError(f"{where} is {short(value)}, expected a mapping" + (f" with {', '.join(known)}." if known else "."))
+    for key in value:
+        if not isinstance(key, str):
+            raise PlanError(f"{where} has the key {key!r}, which is no text; put it in quotes.")
+        if known is not None and key not in known:
+            raise PlanError(f"{where} has no key {key!r}.{nearest(key, known)} There are: {', '.join(known)}.")
+    return value
+
+
+def choice(value: Any, where: str, options: tuple[str, ...]) -> str:
+    """Return `value` if it is one of some words. Raises PlanError."""
+    if value not in options:
+        raise PlanError(f"{where} is {short(value)}.{nearest(value, options)} There are: {', '.join(options)}.")
+    return str(value)
+
+
+def text(value: Any, where: str) -> str:
+    """Return `value` if it is text. Raises PlanError."""
+    if not isinstance(value, str):
+        raise PlanError(f"{where} is {short(value)}, expected text.")
+    return value
+
+
+def names(value: Any, where: str, *, empty: bool = False) -> list[str]:
+    """Return `value` if it is a list of different names. Raises PlanError."""
+    if not isinstance(value, list) or (not value and not empty) or not all(isinstance(v, str) for v in value):
+        raise PlanError(f"{where} is {short(value)}, expected a list of names, such as [ai, politics].")
+    if len(set(value)) < len(value):
+        raise PlanError(f"{where} names one twice: {', '.join(value)}.")
+    return value
+
+
+def whole_numbers(value: Any, where: str) -> list[int]:
+    """Return `value` if it is a list of different whole numbers, at least 0. Raises PlanError."""
+    fits = isinstance(value, list) and value and all(type(v) is int and v >= 0 for v in value)
+    if not fits or len(set(value)) < len(value):
+        raise PlanError(f"{where} is {short(value)}, expected a list of different whole numbers, such as [1, 2, 3].")
+    return list(value)
+
+
+def short(value: Any) -> str:
+    """Return a value as an error shows it."""
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -1,0 +1,86 @@
+"""Entities of new text, by the trained model of a cell: the cell's own last stage, bound to other words."""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.corpus.corpus import Sentence, Split
+from benchmark.errors import PlanError, StageFailed
+from benchmark.run.board import Planned, failure, need
+from benchmark.run.engine import Engine
+from benchmark.run.stage import Stage
+from benchmark.run.store import Store
+from benchmark.score.protocols import Prediction, read_predictions
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Return the words of a line: runs of letters and digits, and every other mark alone.
+
+    >>> words_of("Ada Lovelace (1815-1852), of London.")
+    ('Ada', 'Lovelace', '(', '1815-1852', ')', ',', 'of', 'London', '.')
+    """
+    return tuple(re.findall(r"\w+(?:[-'’.&/]\w+)*|[^\w\s]", text))
+
+
+def sentences_of(lines: Sequence[str]) -> Split:
+    """Return lines of text as words to predict, one sentence a line; blank lines are left out."""
+    found = [Sentence(f"text/new/{n}", words_of(line), None) for n, line in enumerate(lines)]
+    return Split("text", "new", tuple(s for s in found if s.words))
+
+
+def predict(
+    item: Planned, words: Split, store: Store, engine: Engine, tell: Callable[[str], None]
+) -> list[Prediction]:
+    """Return the predictions of a cell's model for new words.
+
+    What the store lacks of the model is built again first, and told. Raises PlanError for a cell that was skipped,
+    StageFailed where a stage fails.
+    """
+    if item.final is None or item.transfer is None:
+        raise PlanError(f"{item.cell.name} is skipped: {item.reason}")
+    if not words.sentences:
+        return []
+    final = item.final.rebind(item.transfer.test, words)
+    todo: dict[str, Stage] = {}
+    for parent in final.parents:
+        need(parent, store, todo)
+    if todo:
+        listed = ", ".join(f"{s.step.__name__} ({s.title})" for s in todo.values())
+        tell(f"the store lacks what this cell's model is made of; building {len(todo)}: {listed}")
+    for stage in todo.values():
+        run_one(stage, store, engine)
+    folder = run_one(final, store, engine)
+    return read_predictions(folder / "predictions.jsonl")
+
+
+def run_one(stage: Stage, store: Store, engine: Engine) -> Path:
+    """Run one stage whose parents are in the store, and return its artefact's folder. Raises StageFailed."""
+    if store.has(stage.key):
+        return store.folder(stage.key)
+    scratch = store.prepare(stage, threads=engine.threads * engine.slots)
+    try:
+        engine.start(scratch)
+        endings = engine.wait(0.2)
+        while not endings:
+            endings = engine.wait(0.2)
+            time.sleep(0)
+        if not store.has(stage.key):
+            raise StageFailed(f"{stage.step.__name__} ({stage.title}) failed: {failure(scratch, endings[0].code)}")
+    finally:
+        store.discard(scratch)
+    return store.folder(stage.key)
+
+
+def shown(split: Split, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """Return sentences with their entities as JSON: words, and for each entity its text, type, start and end."""
+    by_id = {p.id: p for p in predictions}
+    return [
+        {
+            "words": list(s.words),
+            "entities": [
+                {"text": " ".join(s.words[a:b]), "type": t, "start": a, "end": b} for a, b, t in by_id[s.id].spans
+            ],
+        }
+        for s in split.sentences
+    ]

