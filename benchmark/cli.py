@@ -140,8 +140,9 @@ def run(chosen: argparse.Namespace) -> int:
     if chosen.only:
         cells = [c for c in cells if any(fnmatch.fnmatch(c.name, glob) for glob in chosen.only)]
         if not cells:
-            raise CdnerError(f"no cell of {board.name} fits --only {' '.join(chosen.only)}; "
-                             f"its first is {board.cells[0].name}.")
+            raise CdnerError(
+                f"no cell of {board.name} fits --only {' '.join(chosen.only)}; its first is {board.cells[0].name}."
+            )
     out = console()
     engine = LocalEngine(chosen.slots, chosen.threads)
     try:
@@ -229,8 +230,23 @@ def table(chosen: argparse.Namespace) -> int:
     from benchmark.run.plan import read_board
 
     board = read_board(chosen.board, card_folders(chosen))
+    if chosen.write is not None or chosen.check is not None:
+        return committed_tables(board, chosen)
     shape = "errors" if chosen.errors else "types" if chosen.per_type else "rows"
     print_tables(board, chosen.format, chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type)
+    return 0
+
+
+def committed_tables(board: Any, chosen: argparse.Namespace) -> int:
+    """Write a board's committed tables from its records, or check them."""
+    from benchmark.report import committed
+
+    if chosen.write is not None:
+        for path in committed.write(board.name, board.folder, board.expected(), chosen.write):
+            say(f"written: {path}")
+    if chosen.check is not None:
+        committed.check(board.name, board.folder, board.expected(), chosen.check)
+        say(f"the tables of {board.name} are what its records say")
     return 0
 
 
@@ -378,11 +394,17 @@ def parser() -> argparse.ArgumentParser:
         )  # fmt: skip
         verb.set_defaults(command=command)
         if data:
-            verb.add_argument("--data", type=Path, metavar="DIR",
-                              help="folder of corpora, <corpus>/<split>.txt in it (or CDNER_DATA)")
+            verb.add_argument(
+                "--data", type=Path, metavar="DIR", help="folder of corpora, <corpus>/<split>.txt in it (or CDNER_DATA)"
+            )
         if cards:
-            verb.add_argument("--cards", type=Path, action="append", metavar="DIR",
-                              help="folder of cards of your own; may be given again (or CDNER_CARDS)")
+            verb.add_argument(
+                "--cards",
+                type=Path,
+                action="append",
+                metavar="DIR",
+                help="folder of cards of your own; may be given again (or CDNER_CARDS)",
+            )
         return verb
 
     verb = add("list", list_, "cdner list corpora")
@@ -397,10 +419,16 @@ def parser() -> argparse.ArgumentParser:
 
     verb = add("run", run, "cdner run minilm --data ~/ner --only 'tagger/*/seed1'", data=True)
     verb.add_argument("board", metavar="BOARD", help="a board's name, or a folder with a plan.yaml")
-    verb.add_argument("--only", action="append", metavar="GLOB", help="run the cells whose name fits; may be given again")
+    verb.add_argument(
+        "--only", action="append", metavar="GLOB", help="run the cells whose name fits; may be given again"
+    )
     verb.add_argument("--dry-run", action="store_true", help="print cells, stages and an estimate, and run nothing")
-    verb.add_argument("--retry-failed", action="store_true", help="run cells again whose very stages have failed before")
-    verb.add_argument("--slots", type=positive, metavar="N", help="stages at once (default: GPUs, else cores, four at most)")
+    verb.add_argument(
+        "--retry-failed", action="store_true", help="run cells again whose very stages have failed before"
+    )
+    verb.add_argument(
+        "--slots", type=positive, metavar="N", help="stages at once (default: GPUs, else cores, four at most)"
+    )
     verb.add_argument("--threads", type=positive, metavar="N", help="threads a stage (default: cores divided by slots)")
     verb.add_argument("--no-table", action="store_true", help="do not print the table at the end")
 
@@ -409,8 +437,21 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--format", choices=("terminal", "markdown", "latex", "csv", "json"), default="terminal")
     verb.add_argument("--protocol", default="strict", metavar="NAME", help="strict (default), conlleval or token")
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
-    verb.add_argument("--errors", action="store_true", help="wrong type, wrong boundary, missed, spurious instead of F1")
+    verb.add_argument(
+        "--errors", action="store_true", help="wrong type, wrong boundary, missed, spurious instead of F1"
+    )
     verb.add_argument("--per-type", metavar="TARGET", help="F1 of every entity type of one target")
+
+    verb.add_argument(
+        "--write",
+        type=Path,
+        nargs="*",
+        metavar="PAGE",
+        help="write table.md and table.csv into the board's folder, and the marked block of Markdown pages",
+    )
+    verb.add_argument(
+        "--check", type=Path, nargs="*", metavar="PAGE", help="fail where such a table is not what the records say"
+    )
 
     verb = add("why", why, "cdner why tagger/conll2003--ai/supervised/seed1", data=True)
     verb.add_argument("cell", metavar="CELL", help="a cell's name; put the board's before it if several have it")
@@ -420,7 +461,9 @@ def parser() -> argparse.ArgumentParser:
                data=True)  # fmt: skip
     verb.add_argument("--from", required=True, metavar="CELL", help="the cell whose model is used")
     verb.add_argument("--json", action="store_true", help="one JSON object a sentence")
-    verb.add_argument("text", nargs="*", metavar="TEXT", help="text, or files; default: standard input. One sentence a line")
+    verb.add_argument(
+        "text", nargs="*", metavar="TEXT", help="text, or files; default: standard input. One sentence a line"
+    )
     return top
 
 

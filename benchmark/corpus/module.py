@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
-from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from benchmark.corpus.corpus import Split
+from datasets import Dataset
 
 VERSION = 1  # rises when a change here could change a batch
 
@@ -91,7 +91,9 @@ class BucketBatches(Sampler[list[int]]):
         shuffled = torch.randperm(len(self.lengths), generator=chance).tolist()
         pool = self.size * POOL
         order = [
-            i for at in range(0, len(shuffled), pool) for i in sorted(shuffled[at : at + pool], key=lambda i: self.lengths[i])
+            i
+            for at in range(0, len(shuffled), pool)
+            for i in sorted(shuffled[at : at + pool], key=lambda i: self.lengths[i])
         ]
         batches = [order[i : i + self.size] for i in range(0, len(order), self.size)]
         for i in torch.randperm(len(batches), generator=chance).tolist():

@@ -71,8 +71,10 @@ class Spec:
         if len(set(self.sources)) < len(self.sources):
             raise PlanError(f"a source stands twice in {', '.join(self.sources)}.")
         if self.regime == "zero-shot" and self.select == "target-dev":
-            raise PlanError("zero-shot shows no target gold, so nothing can be selected on target dev; "
-                            "say `select: source-dev` or `select: last`.")
+            raise PlanError(
+                "zero-shot shows no target gold, so nothing can be selected on target dev; "
+                "say `select: source-dev` or `select: last`."
+            )
         if self.regime == "in-domain" and self.select == "source-dev":
             raise PlanError("in-domain has no source to select on; say `select: target-dev` or `select: last`.")
         if self.dev == "none" and self.select == "target-dev":
@@ -130,8 +132,9 @@ class Transfer:
     test: Split  # words only
 
 
-def build(spec: Spec, *, data: Path | None = None, cards: tuple[Path, ...] = (),
-          corpora: Callable[..., Corpus] = load) -> Transfer:
+def build(
+    spec: Spec, *, data: Path | None = None, cards: tuple[Path, ...] = (), corpora: Callable[..., Corpus] = load
+) -> Transfer:
     """Return the transfer that a spec names.
 
     Raises PlanError for a spec that means nothing, or that asks for a dev split that is not there.
@@ -177,7 +180,9 @@ def sample(split: Split, regime: str, amount: float, draw: int) -> Split:
                 `amount` mentions of every type that has as many (greedy)
     Raises PlanError when more is asked than there is.
     """
-    order = sorted(split.sentences, key=lambda s: hashlib.sha256(f"{draw}\t{s.id}\t{' '.join(s.words)}".encode()).digest())
+    order = sorted(
+        split.sentences, key=lambda s: hashlib.sha256(f"{draw}\t{s.id}\t{' '.join(s.words)}".encode()).digest()
+    )
     if regime == "shots":
         taken = _shots(order, int(amount))
     else:

@@ -10,7 +10,6 @@ Shapes: B sentences, T words, L sub-words, D hidden size.
 """
 
 import hashlib
-import json
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -172,7 +172,7 @@ def windows(lengths: Sequence[int], room: int) -> list[tuple[int, int, int, int]
             overlap += min(lengths[back - 1], room)
             back -= 1
         start = back
-    cuts = [0, *((b + a + 1) // 2 for (_, a), (b, _) in zip(found, found[1:], strict=False)), len(lengths)]
+    cuts = [0, *((b + a + 1) // 2 for (_, a), (b, _) in pairwise(found)), len(lengths)]
     return [(s, e, cuts[i], cuts[i + 1]) for i, (s, e) in enumerate(found)]
 
 
@@ -204,9 +204,7 @@ class WordPieces:
             for piece in pieces[start:end]:
                 first.append(len(ids))
                 ids.extend(piece[: self.room])
-            rows.append(
-                {"start": start, "own": [own_start, own_end], "ids": [*ids, *self.suffix], "first": first}
-            )
+            rows.append({"start": start, "own": [own_start, own_end], "ids": [*ids, *self.suffix], "first": first})
         return rows
 
     def collate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, "Tensor"]:
@@ -248,7 +246,7 @@ class HashedWords:
         """Return feature ids (B, T, 4) and the words' mask (B, T)."""
         ids, _ = _padded([row["ids"] for row in rows], 0)
         _, words = _padded([row["first"] for row in rows], 0)
-        return {"ids": ids.unflatten(1, (-1, RNN_FEATURES)), "words": words}
+        return {"ids": ids.view(len(rows), -1, RNN_FEATURES), "words": words}
 
 
 def _hashed(word: str) -> list[int]:
@@ -315,16 +313,6 @@ def encoder(backbone: Backbone) -> "nn.Module":
     where, options = _where(backbone)
     model = AutoModel.from_pretrained(where, use_safetensors=True, **options)
     return encoders.TransformerWords(model)
-
-
-def describe(backbone: Backbone) -> str:
-    """Return one line of JSON that `revive` turns back."""
-    return json.dumps({"name": backbone.name, "identity": backbone.identity, "folder": backbone.folder})
-
-
-def revive(text: str) -> Backbone:
-    """Return the backbone that `describe` wrote."""
-    return Backbone(**json.loads(text))
 
 
 def device() -> "torch.device":

@@ -5,7 +5,6 @@ Shapes: B sentences, T words, L sub-words, F features a word, D hidden size.
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -28,7 +27,7 @@ class TransformerWords(nn.Module):
         batch     ids (B, L), mask (B, L), first (B, T)
         returns   (B, T, D)
         """
-        hidden = self.model(input_ids=batch["ids"], attention_mask=batch["mask"].long()).last_hidden_state
+        hidden: Tensor = self.model(input_ids=batch["ids"], attention_mask=batch["mask"].long()).last_hidden_state
         first = batch["first"][..., None].expand(-1, -1, hidden.size(-1))
         return hidden.gather(1, first)
 
@@ -54,14 +53,5 @@ class RecurrentWords(nn.Module):
         lengths = words.sum(1).cpu().clamp(min=1)
         packed = pack_padded_sequence(vectors, lengths, batch_first=True, enforce_sorted=False)
         out, _ = self.lstm(packed)
-        return self.drop(pad_packed_sequence(out, batch_first=True, total_length=ids.size(1))[0])
-
-
-def count_parameters(module: nn.Module) -> int:
-    """Return how many numbers training can change."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
-def finite(loss: Tensor) -> bool:
-    """Return whether a loss is a number."""
-    return bool(torch.isfinite(loss).all())
+        vectors_out: Tensor = self.drop(pad_packed_sequence(out, batch_first=True, total_length=ids.size(1))[0])
+        return vectors_out

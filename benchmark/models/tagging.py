@@ -23,7 +23,7 @@ from benchmark.corpus.module import NerModule
 from benchmark.models import backbones, training
 from benchmark.models.backbones import Backbone
 from benchmark.score.protocols import Prediction, strict_counts, write_predictions
-from benchmark.score.spans import Span, from_tags, to_tags
+from benchmark.score.spans import from_tags, to_tags
 from benchmark.work import Work
 
 VERSION = 1  # rises when a change here could change a prediction
@@ -105,7 +105,9 @@ class TaggerModel(pl.LightningModule):
         )
 
     @torch.inference_mode()
-    def decode(self, data: NerModule, part: str, *, precision: str, allowed: Sequence[str] | None = None) -> list[list[str]]:
+    def decode(
+        self, data: NerModule, part: str, *, precision: str, allowed: Sequence[str] | None = None
+    ) -> list[list[str]]:
         """Return one tag a word for every sentence of a part of `data`.
 
         allowed   the types that may be predicted; None: all that the head knows
@@ -121,11 +123,7 @@ class TaggerModel(pl.LightningModule):
             with training.autocast(precision):
                 scores = self(batch)
             scores = scores.masked_fill(forbidden, MASKED)
-            best: Sequence[Sequence[int]]
-            if self.crf is None:
-                best = scores.argmax(-1).tolist()
-            else:
-                best = self.crf.decode(scores, mask=batch["words"])
+            best = scores.argmax(-1).tolist() if self.crf is None else self.crf.decode(scores, mask=batch["words"])
             for row, numbers, length in zip(batch["rows"].tolist(), best, batch["words"].sum(1).tolist(), strict=True):
                 answers[row] = [self.tags[number] for number in numbers[:length]]
         return data.join(part, answers, "O")
@@ -146,7 +144,9 @@ class TaggerModel(pl.LightningModule):
 
     def save(self, folder: Path, backbone: Backbone, extra: Mapping[str, Any]) -> None:
         """Write weights and description into a folder."""
-        save_file({name: value.contiguous().cpu() for name, value in self.state_dict().items()}, folder / "model.safetensors")
+        save_file(
+            {name: value.contiguous().cpu() for name, value in self.state_dict().items()}, folder / "model.safetensors"
+        )
         about = {"backbone": asdict(backbone), "types": self.types, "crf": self.crf is not None, **extra}
         (folder / "model.json").write_text(json.dumps(about, indent=1), encoding="utf8")
 
@@ -270,10 +270,7 @@ def merge(splits: Sequence[Split]) -> Split:
     if len(splits) == 1:
         return splits[0]
     return Split(
-        "+".join(s.corpus for s in splits), "+".join(s.name for s in splits), tuple(x for s in splits for x in s.sentences)
+        "+".join(s.corpus for s in splits),
+        "+".join(s.name for s in splits),
+        tuple(x for s in splits for x in s.sentences),
     )
-
-
-def spans_within(split: Split, types: Sequence[str]) -> list[Span]:
-    """Return the spans of a split whose type is none of `types`."""
-    return [span for s in split.sentences for span in s.spans or () if span.type not in types]

@@ -149,7 +149,14 @@ def fit(
 
 
 def optimizer(
-    module: nn.Module, *, lr: float, head_lr: float | None, weight_decay: float, steps: int, warmup: float, schedule: str
+    module: nn.Module,
+    *,
+    lr: float,
+    head_lr: float | None,
+    weight_decay: float,
+    steps: int,
+    warmup: float,
+    schedule: str,
 ) -> dict[str, Any]:
     """Return AdamW and its schedule in the form that Lightning takes.
 

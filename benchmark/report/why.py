@@ -46,7 +46,9 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     was = {k: v for part in ("code", "inputs") for k, v in _leaves(before[part], part if part == "code" else "")}
     new = {k: v for part in ("code", "inputs") for k, v in _leaves(now[part], part if part == "code" else "")}
     names = [name for name in {**was, **new} if was.get(name) != new.get(name)]
-    return [f"{name}: {_shown(was.get(name))} -> {_shown(new.get(name))}" for name in names] or ["(the order of inputs)"]
+    return [f"{name}: {_shown(was.get(name))} -> {_shown(new.get(name))}" for name in names] or [
+        "(the order of inputs)"
+    ]
 
 
 def _numbered(stages: list[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:

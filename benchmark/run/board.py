@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -137,7 +137,7 @@ def plan_cells(
 def corpus_reader() -> Any:
     """Return a function like `corpus.load` that reads each corpus once."""
 
-    @lru_cache(maxsize=None)
+    @cache
     def read(name: str, data: Path | None = None, cards: tuple[Path, ...] = (), dev: str = "card") -> Corpus:
         return load(name, data=data, cards=cards, dev=dev)
 
@@ -194,7 +194,9 @@ class Estimator:
         total = 0.0
         for stage in stages:
             step = stage.step.__name__
-            rate = self.rates.get(step + encoder_of(stage.ingredients)) or self.rates.get(step) or RATE.get(step, 1000.0)
+            rate = (
+                self.rates.get(step + encoder_of(stage.ingredients)) or self.rates.get(step) or RATE.get(step, 1000.0)
+            )
             total += stage.size / rate + 0.5
         return total
 
@@ -231,6 +233,8 @@ class Runner:
         self.waiting = dict(work.todo)
         self.failures: dict[str, str] = {}  # stage key -> reason
         self.spent: dict[str, float] = {}  # stage key -> seconds, of what this run ran
+        self.charged: set[str] = set()  # stages whose seconds stand in a record already
+        records.git_state()  # as the tree is now, not when the first record is written
         self.open = {id(p): p for p in work.todo_cells}
         self.counts = {"ok": 0, "failed": 0, "skipped": 0}
         self.estimator = Estimator(store)
@@ -290,7 +294,7 @@ class Runner:
                 self.engine.stop(job.scratch)
         left = self.estimator.seconds([*self.waiting.values(), *(j.stage for j in self.running.values())])
         gone = sum(time.monotonic() - j.began for j in self.running.values())
-        minutes = max(0.0, left - gone) / 60 / self.engine.slots if self.estimator.rates else None
+        minutes = max(0.0, left - gone) / 60 / self.engine.slots
         self.watcher.ticked({j.stage: last_progress(j.scratch) for j in self.running.values()}, minutes)
 
     def end(self, job: Running, ending: Ending) -> None:
@@ -349,7 +353,9 @@ class Runner:
 
     def write(self, item: Planned, result: dict[str, Any], predictions: Path | None = None) -> None:
         """Write a record, and tell the watcher."""
-        record = compose(self.board, item, result, self.store, self.spent)
+        own = [s.key for s in (item.final.graph() if item.final else []) if s.key not in self.charged]
+        record = compose(self.board, item, result, self.store, sum(self.spent.get(key, 0.0) for key in own))
+        self.charged.update(key for key in own if key in self.spent)
         records.write(self.board.folder, record, predictions)
         item.record = record
         self.watcher.recorded(record)
@@ -365,10 +371,11 @@ def score_cell(item: Planned, predictions: Path, *, data: Path | None) -> dict[s
     return records.scores(gold, read_predictions(predictions), level=item.method.level, general=general)
 
 
-def compose(
-    board: Board, item: Planned, result: Mapping[str, Any], store: Store, spent: Mapping[str, float]
-) -> records.Record:
-    """Return a cell's record, in the order in which its fields are read."""
+def compose(board: Board, item: Planned, result: Mapping[str, Any], store: Store, spent: float) -> records.Record:
+    """Return a cell's record, in the order in which its fields are read.
+
+    spent   seconds of the stages that this run ran for this cell; a stage that several cells share is charged once
+    """
     cell, transfer = item.cell, item.transfer
     assert transfer is not None
     graph = [] if item.final is None else item.final.graph()
@@ -402,7 +409,7 @@ def compose(
         "stages": [{"key": s.key, "title": s.title, "seconds": seconds.get(s.key), **s.ingredients} for s in graph],
         "cost": {
             "alone_seconds": round(sum(seconds.values()), 1) if known and graph else None,
-            "spent_seconds": round(sum(spent.get(s.key, 0.0) for s in graph), 1),
+            "spent_seconds": round(spent, 1),
             "peak_memory_mib": max((m["peak_memory_mib"] for m in manifests.values()), default=None),
         },
         "provenance": {
@@ -458,7 +465,8 @@ def find_cell(name: str, boards: Mapping[str, Path], cards: tuple[Path, ...] = (
     first, _, rest = name.partition("/")
     chosen = [first] if first in boards and rest.count("/") >= 3 else list(boards)
     wanted = rest if len(chosen) == 1 and chosen[0] == first and rest.count("/") >= 3 else name
-    found, known = [], []
+    found: list[tuple[Board, Cell]] = []
+    known: list[str] = []
     for board_name in chosen:
         board = read_board(str(boards[board_name]), cards)
         known.extend(c.name for c in board.cells)

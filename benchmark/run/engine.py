@@ -1,4 +1,4 @@
-"""What an engine is: it runs a stage after its parents, and says how it ended. It knows nothing of what a stage does."""
+"""What an engine is: it runs a stage after its parents and says how it ended, knowing nothing of what it does."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass

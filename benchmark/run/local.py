@@ -1,5 +1,6 @@
 """The engine of one machine: a fork server that is warm, and slots: one a GPU, else a few for the CPU's cores."""
 
+import contextlib
 import json
 import os
 import queue
@@ -30,7 +31,7 @@ class LocalEngine(Engine):
         self._gpu: dict[Path, str] = {}
         self._running: set[Path] = set()
         self._server: subprocess.Popen[str] | None = None
-        self._log = tempfile.TemporaryFile(mode="w+")  # what the server itself complains of
+        self._log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - closed in `close`; what the server itself complains of
 
     def warm(self) -> None:
         """Start the fork server, without waiting until its imports are done."""
@@ -100,11 +101,9 @@ class LocalEngine(Engine):
     def _ask(self, request: dict[str, str | None]) -> None:
         assert self._server is not None
         assert self._server.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # the server is gone; `wait` tells what went with it
             self._server.stdin.write(json.dumps(request) + "\n")
             self._server.stdin.flush()
-        except BrokenPipeError:
-            pass  # the server is gone; `wait` tells what went with it
 
     def close(self) -> None:
         """Close the server's input, upon which it ends all that runs, and itself."""
@@ -112,10 +111,8 @@ class LocalEngine(Engine):
             return
         server, self._server = self._server, None
         assert server.stdin is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):
             server.stdin.close()
-        except BrokenPipeError:
-            pass
         try:
             server.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -132,8 +129,13 @@ def gpus() -> list[str]:
     if named is not None:
         return [part for part in named.split(",") if part.strip() and part.strip() != "-1"]
     try:
-        listed = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
-                                capture_output=True, text=True, timeout=20, check=True)
+        listed = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return []
     return listed.stdout.split()

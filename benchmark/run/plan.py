@@ -140,7 +140,7 @@ def _board(folder: Path, plan: Any, cards: tuple[Path, ...]) -> Board:
     if not isinstance(top["transfers"], list):
         raise PlanError(f"transfers is {short(top['transfers'])}, expected a list, one transfer an item.")
     asked = [t for n, entry in enumerate(top["transfers"], 1) for t in _transfers(entry, f"transfer {n}", seeds, known)]
-    cells = []
+    cells: list[Cell] = []
     for variant in variants:
         for spec, own_seeds, changed, where in asked:
             settings = {**variant.set, **changed}
@@ -185,7 +185,9 @@ def _transfers(
     top = mapping(entry, where, TRANSFER_KEYS)
     if ("target" in top) == ("targets" in top):
         raise PlanError(f"{where} needs `targets`, a list of corpora, or `target`, one.")
-    targets = names(top["targets"], f"{where}, targets") if "targets" in top else [text(top["target"], f"{where}, target")]
+    targets = (
+        names(top["targets"], f"{where}, targets") if "targets" in top else [text(top["target"], f"{where}, target")]
+    )
     sources = names(top.get("sources") or [], f"{where}, sources", empty=True)
     for name in (*sources, *targets):
         if name not in known:
@@ -237,7 +239,9 @@ def _regime(value: Any, where: str) -> tuple[str, float | None]:
 def mapping(value: Any, where: str, known: tuple[str, ...] | None = None) -> dict[str, Any]:
     """Return `value` if it is a mapping from text, with known keys alone. Raises PlanError."""
     if not isinstance(value, dict):
-        raise PlanError(f"{where} is {short(value)}, expected a mapping" + (f" with {', '.join(known)}." if known else "."))
+        raise PlanError(
+            f"{where} is {short(value)}, expected a mapping" + (f" with {', '.join(known)}." if known else ".")
+        )
     for key in value:
         if not isinstance(key, str):
             raise PlanError(f"{where} has the key {key!r}, which is no text; put it in quotes.")

@@ -14,6 +14,7 @@ from benchmark.run.stage import Stage
 from benchmark.run.store import Store
 from benchmark.score.protocols import Prediction, read_predictions
 
+
 def words_of(text: str) -> tuple[str, ...]:
     """Return the words of a line: runs of letters and digits, and every other mark alone.
 
@@ -29,9 +30,7 @@ def sentences_of(lines: Sequence[str]) -> Split:
     return Split("text", "new", tuple(s for s in found if s.words))
 
 
-def predict(
-    item: Planned, words: Split, store: Store, engine: Engine, tell: Callable[[str], None]
-) -> list[Prediction]:
+def predict(item: Planned, words: Split, store: Store, engine: Engine, tell: Callable[[str], None]) -> list[Prediction]:
     """Return the predictions of a cell's model for new words.
 
     What the store lacks of the model is built again first, and told. Raises PlanError for a cell that was skipped,

@@ -1,7 +1,7 @@
 """A record says what came of a cell: status, counts, cost, provenance. One JSON file a cell, predictions beside it.
 
-    records/<cell>.json                  the record
-    records/<cell>.predictions.jsonl.gz  its predictions; gold words are never written
+records/<cell>.json                  the record
+records/<cell>.predictions.jsonl.gz  its predictions; gold words are never written
 """
 
 import gzip

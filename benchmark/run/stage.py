@@ -237,7 +237,10 @@ def _bare(node: ast.stmt) -> ast.stmt:
     """Return a copy of a definition without its docstrings."""
     copy = ast.parse(ast.unparse(node)).body[0]
     for inner in ast.walk(copy):
-        if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and ast.get_docstring(inner) is not None:
+        if (
+            isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+            and ast.get_docstring(inner) is not None
+        ):
             inner.body = inner.body[1:] or [ast.Pass()]
     return copy
 

@@ -1,9 +1,9 @@
 """The store of artefacts: `stages/<key>/` with a manifest, made whole or not at all.
 
-    stages/<key>/          an artefact: the step's files, log.txt and manifest.json
-    splits/<hash>.jsonl    splits that stages were bound to
-    encoded/               tokenized splits, which can be made again
-    scratch/               stages that run now; a finished one is synced and renamed into place
+stages/<key>/          an artefact: the step's files, log.txt and manifest.json
+splits/<hash>.jsonl    splits that stages were bound to
+encoded/               tokenized splits, which can be made again
+scratch/               stages that run now; a finished one is synced and renamed into place
 """
 
 import hashlib
@@ -59,7 +59,9 @@ class Store:
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
         except (OSError, ValueError) as error:
-            raise StoreError(f"{path}: the manifest cannot be read ({error}). Remove that folder to rebuild it.") from None
+            raise StoreError(
+                f"{path}: the manifest cannot be read ({error}). Remove that folder to rebuild it."
+            ) from None
         return found
 
     def put_split(self, split: Split) -> None:

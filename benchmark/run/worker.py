@@ -201,7 +201,7 @@ def execute(scratch: Path) -> None:
 
 def surroundings() -> dict[str, Any]:
     """Return the device, its peak memory in MiB (null where it cannot be told) and this process's peak."""
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     gpu = torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {

@@ -1,0 +1,69 @@
+"""Tables that are committed beside their records: written from them, and checked against them.
+
+<board>/table.md   strict F1 at both type levels
+<board>/table.csv  every protocol at both type levels, one line a row
+any Markdown file  between `<!-- cdner table BOARD -->` and `<!-- end -->`: strict F1 over fine types
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import RecordError
+from benchmark.report import table
+from benchmark.score.protocols import PROTOCOLS
+
+
+def expected_files(name: str, folder: Path, cells: Sequence[Any]) -> dict[Path, str]:
+    """Return the text that the board's committed tables must have."""
+    records = table.load(folder)
+    levels = [table.rows(cells, records, types=level) for level in table.LEVELS]
+    shown = "\n".join(table.render(rows, "markdown").rstrip("\n") + "\n" for rows in levels)
+    head = f"# {name}\n\nWritten from the records by `cdner table {name} --write`; do not edit.\n\n"
+    every = [
+        r for p in PROTOCOLS for level in table.LEVELS for r in table.rows(cells, records, protocol=p, types=level)
+    ]
+    return {folder / "table.md": head + shown, folder / "table.csv": table.render(every, "csv")}
+
+
+def block(name: str, folder: Path, cells: Sequence[Any]) -> str:
+    """Return the table that stands in a Markdown file between the board's marks."""
+    return table.render(table.rows(cells, table.load(folder)), "markdown").strip("\n")
+
+
+def _marks(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(<!-- cdner table {re.escape(name)} -->\n)(.*?)(\n<!-- end -->)", re.DOTALL)
+
+
+def write(name: str, folder: Path, cells: Sequence[Any], pages: Iterable[Path] = ()) -> list[Path]:
+    """Write the board's tables, and the blocks in some Markdown pages. Returns the files written."""
+    found = expected_files(name, folder, cells)
+    for page in pages:
+        found[page] = _replaced(page, name, block(name, folder, cells))
+    for path, text in found.items():
+        path.write_text(text, encoding="utf8", newline="\n")
+    return list(found)
+
+
+def check(name: str, folder: Path, cells: Sequence[Any], pages: Iterable[Path] = ()) -> None:
+    """Raise RecordError, naming the files, where a committed table is not what its records say."""
+    found = expected_files(name, folder, cells)
+    for page in pages:
+        found[page] = _replaced(page, name, block(name, folder, cells))
+    wrong = [p for p, text in found.items() if not p.is_file() or p.read_bytes().decode("utf8", "replace") != text]
+    if wrong:
+        raise RecordError(
+            f"{', '.join(str(p) for p in wrong)}: not what the records of {name} say. "
+            f"Write it anew: cdner table {name} --write."
+        )
+
+
+def _replaced(page: Path, name: str, text: str) -> str:
+    try:
+        old = page.read_text(encoding="utf8")
+    except OSError as error:
+        raise RecordError(f"{page}: the page cannot be read ({error.strerror}).") from None
+    if not _marks(name).search(old):
+        raise RecordError(f"{page}: there is no `<!-- cdner table {name} -->` ... `<!-- end -->` in it; add the marks.")
+    return _marks(name).sub(lambda m: m[1] + text + m[3], old)

@@ -1,0 +1,56 @@
+"""What every test stands on: folders of its own, and one warm engine for all that need one."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+FAKES = HERE / "run"  # `fake_methods` lies there; stages' processes must find it too
+
+
+@pytest.fixture(autouse=True)
+def own_folders(request, tmp_path, monkeypatch):
+    """Give every test a store, a cache and a folder of boards of its own.
+
+    Where the user's corpora lie is forgotten too, but for `tests/corpus`, which read them where they are.
+    """
+    for name in ("store", "cache", "results"):
+        monkeypatch.setenv(f"CDNER_{name.upper()}", str(tmp_path / name))
+    if HERE / "corpus" not in request.path.parents:
+        monkeypatch.delenv("CDNER_DATA", raising=False)
+        monkeypatch.delenv("CDNER_CARDS", raising=False)
+
+
+@pytest.fixture
+def store(tmp_path):
+    from benchmark.run.store import Store
+
+    return Store.open(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def fakes_on_path():
+    """Let this process and the fork server import `fake_methods`."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(FAKES), *([before] if before else [])])
+    sys.path.insert(0, str(FAKES))
+    yield importlib.import_module("fake_methods")
+    sys.path.remove(str(FAKES))
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture(scope="session")
+def warm_engine(fakes_on_path):
+    """One fork server for the whole session: importing torch takes seconds."""
+    from benchmark.run.local import LocalEngine
+
+    engine = LocalEngine(slots=2, threads=1)
+    engine.warm()
+    yield engine
+    engine.close()

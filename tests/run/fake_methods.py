@@ -1,0 +1,153 @@
+"""Steps and methods that take no time, for the tests of the harness. Stages' processes import this file too."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.errors import Unsupported
+from benchmark.run.method import Method
+from benchmark.run.stage import Stage
+
+# ---- steps for the worker
+
+
+def write_word(work, *, word):
+    (work.folder / "word.txt").write_text(word)
+
+
+def copy_word(work, *, parent):
+    (work.folder / "word.txt").write_text((parent / "word.txt").read_text().upper())
+
+
+def tell_surroundings(work, *, number):
+    told = {"threads": work.threads, "number": number, "group": os.getpgrp() == os.getpid()}
+    (work.folder / "told.json").write_text(json.dumps(told))
+
+
+def count_words(work, *, split, limits):
+    (work.folder / "count.json").write_text(json.dumps({"words": split.n_words, "limits": limits}))
+
+
+def speak(work):
+    print("said aloud")
+    sys.stderr.write("said beside\n")
+    subprocess.run(["echo", "said by a child"], check=True)
+
+
+def fail(work, *, message):
+    print("before the fall")
+    (work.folder / "half.txt").write_text("half an artefact")
+    raise ValueError(message)
+
+
+def run_out_of_memory(work):
+    raise MemoryError
+
+
+def exit_quietly(work):
+    raise SystemExit(0)
+
+
+def kill_itself(work):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def vanish(work):
+    print("last words")
+    sys.stdout.flush()
+    os._exit(3)
+
+
+def hang(work, *, pids, deaf=False):
+    """Never end, with a child that does not either; `deaf`: the child hears no SIGTERM."""
+    order = "trap '' TERM; echo ready; sleep 1000" if deaf else "echo ready; sleep 1000"
+    child = subprocess.Popen(["sh", "-c", order], stdout=subprocess.PIPE, text=True)
+    child.stdout.readline()
+    Path(f"{pids}.part").write_text(f"{os.getpid()} {child.pid}")
+    Path(f"{pids}.part").rename(pids)
+    time.sleep(1000)
+
+
+def read_input(work):
+    (work.folder / "input.txt").write_text(sys.stdin.read())
+
+
+def meet(work, *, mine, other):
+    """Leave a mark, then wait until another stage has left its own: only stages at once can do that."""
+    Path(mine).touch()
+    deadline = time.monotonic() + 20
+    while not Path(other).exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the other never came")
+        time.sleep(0.01)
+
+
+# ---- a method
+
+
+def learn(work, *, train, dev, init, seed, weight, fail_on=(), sleep=0.0):
+    """Remember the types of capitalised words, and those of the model before."""
+    known = json.loads((init / "model.json").read_text()) if init else {}
+    if any(split.corpus in fail_on for split in train):
+        raise ValueError(f"{train[0].corpus} cannot be learned")
+    time.sleep(sleep)
+    for split in train:
+        for sentence in split.sentences:
+            for start, end, type_ in sentence.spans or ():
+                for word in sentence.words[start:end]:
+                    known[word] = type_
+    (work.folder / "model.json").write_text(json.dumps(known))
+
+
+def spot(work, *, model, words, types, seed, broken=None):
+    """Predict a span of one word wherever the word is known."""
+    known = json.loads((model / "model.json").read_text())
+    if broken == "no file":
+        return
+    with (work.folder / "predictions.jsonl").open("w") as stream:
+        for sentence in words.sentences[: 1 if broken == "one line" else None]:
+            assert sentence.spans is None
+            spans = [(n, n + 1, known[w]) for n, w in enumerate(sentence.words) if known.get(w) in types]
+            stream.write(json.dumps({"id": sentence.id, "spans": spans}) + "\n")
+    (work.folder / "about.json").write_text(json.dumps({"precision": "32"}))
+
+
+@dataclass(frozen=True)
+class Settings:
+    encoder: str = "none"
+    weight: float = 1.0
+    source_weight: float = 1.0
+    fail_on: tuple[str, ...] | list[str] = ()
+    sleep: float = 0.0
+    refuse: str | None = None
+    broken: str | None = None
+
+
+class Echo(Method):
+    """Learns the source, then the target, then predicts: the shape of a real method."""
+
+    Settings = Settings
+
+    def plan(self, transfer, settings, seed):
+        if transfer.target.name == settings.refuse:
+            raise Unsupported(f"{transfer.target.name} is too far away.")
+        source = None
+        for domain in transfer.sources:
+            source = Stage(
+                learn, title=f"{domain.name} seed {seed}", size=float(domain.train.n_words), train=[domain.train],
+                dev=None, init=source, seed=seed, weight=settings.source_weight, fail_on=settings.fail_on,
+            )  # fmt: skip
+        model = Stage(
+            learn, title=f"{transfer.target.name} seed {seed}", size=float(transfer.target.train.n_words),
+            train=[transfer.target.train], dev=transfer.target.dev, init=source, seed=seed, weight=settings.weight,
+            fail_on=settings.fail_on, sleep=settings.sleep,
+        )  # fmt: skip
+        return Stage(
+            spot, title=f"{transfer.test.corpus} seed {seed}", size=float(transfer.test.n_words), model=model,
+            words=transfer.test, types=list(transfer.target.types), seed=seed, broken=settings.broken,
+        )  # fmt: skip
