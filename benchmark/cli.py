@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit status: 0, 1 where something is wrong, 2 for a wrong call, 130 for Ctrl-C."""
     chosen = parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, interrupt)
     if not hasattr(chosen, "command"):
         parser().print_help()
         return USAGE_ERROR
@@ -37,6 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a pager that was closed
         return 0
+
+
+def interrupt(*_: object) -> NoReturn:
+    """End as Ctrl-C does: what runs is ended, what is finished is kept."""
+    raise KeyboardInterrupt
 
 
 # ---------------------------------------------------------------------------------------------------- the commands

@@ -10,6 +10,7 @@ from benchmark.errors import PlanError, UnknownName, nearest
 from benchmark.run.method import Method
 
 METHODS = {
+    "lookup": "methods.lookup:Lookup",
     "tagger": "methods.tagger:Tagger",
     "label_norm": "methods.label_norm:LabelNorm",
 }

@@ -5,6 +5,7 @@ Work to do   a cell whose record has its final stage's key is done; a stage whos
 run          the rest, seed 1 of everything first, telling a `Watcher` what happens
 """
 
+import heapq
 import json
 import time
 from collections.abc import Iterable, Mapping
@@ -195,7 +196,7 @@ class Estimator:
         for stage in stages:
             step = stage.step.__name__
             rate = (
-                self.rates.get(step + encoder_of(stage.ingredients)) or self.rates.get(step) or RATE.get(step, 1000.0)
+                self.rates.get(step + encoder_of(stage.ingredients)) or self.rates.get(step) or RATE.get(step, 20000.0)
             )
             total += stage.size / rate + 0.5
         return total
@@ -231,13 +232,23 @@ class Runner:
         self.data, self.cards = data, cards
         self.running: dict[Path, Running] = {}
         self.waiting = dict(work.todo)
-        self.failures: dict[str, str] = {}  # stage key -> reason
+        self.missing = {key: {p.key for p in s.parents if p.key in work.todo} for key, s in work.todo.items()}
+        self.children: dict[str, list[str]] = {}
+        for key, parents in self.missing.items():
+            for parent in parents:
+                self.children.setdefault(parent, []).append(key)
+        self.order = {key: position for position, key in enumerate(work.todo)}
+        self.ready = [(self.order[key], key) for key, parents in self.missing.items() if not parents]
         self.spent: dict[str, float] = {}  # stage key -> seconds, of what this run ran
         self.charged: set[str] = set()  # stages whose seconds stand in a record already
         records.git_state()  # as the tree is now, not when the first record is written
-        self.open = {id(p): p for p in work.todo_cells}
+        self.open: dict[str, list[Planned]] = {}  # final stage's key -> cells without a record of it
+        for item in work.todo_cells:
+            assert item.final is not None
+            self.open.setdefault(item.final.key, []).append(item)
         self.counts = {"ok": 0, "failed": 0, "skipped": 0}
         self.estimator = Estimator(store)
+        self.guess = {key: self.estimator.seconds([stage]) for key, stage in work.todo.items()}
 
     def run(self) -> Summary:
         """Run all that is to do. Ctrl-C ends what runs, and leaves every finished stage and record."""
@@ -259,7 +270,7 @@ class Runner:
         done = sum(p.done for p in self.work.planned)
         return Summary(
             len(self.work.planned), done, self.counts["ok"], self.counts["failed"], self.counts["skipped"],
-            len(self.spent), time.monotonic() - began, interrupted, len(self.open),
+            len(self.spent), time.monotonic() - began, interrupted, sum(map(len, self.open.values())),
         )  # fmt: skip
 
     def skip(self) -> None:
@@ -268,20 +279,18 @@ class Runner:
             if item.reason is not None:
                 self.counts["skipped"] += 1
                 known = item.record
-                if known is None or known["status"] != "ok":
+                if known is None or (known["status"] != "ok" and known["reason"] != item.reason):
                     self.write(item, {"status": "skipped", "reason": item.reason})
 
     def fill(self) -> None:
-        """Start stages whose parents are there, while a slot is free."""
-        for key, stage in list(self.waiting.items()):
-            if len(self.running) >= self.engine.slots:
-                return
-            if all(self.store.has(p.key) for p in stage.parents):
-                del self.waiting[key]
-                scratch = self.store.prepare(stage, threads=self.engine.threads)
-                self.running[scratch] = Running(stage, scratch, time.monotonic())
-                self.engine.start(scratch)
-                self.watcher.started(stage)
+        """Start stages whose parents are there, in running order, while a slot is free."""
+        while self.ready and len(self.running) < self.engine.slots:
+            _, key = heapq.heappop(self.ready)
+            stage = self.waiting.pop(key)
+            scratch = self.store.prepare(stage, threads=self.engine.threads)
+            self.running[scratch] = Running(stage, scratch, time.monotonic())
+            self.engine.start(scratch)
+            self.watcher.started(stage)
 
     def collect(self) -> None:
         """Wait a moment for stages to end; end those that are over time; tell the watcher."""
@@ -292,50 +301,50 @@ class Runner:
             if limit is not None and job.stopped is None and time.monotonic() - job.began > limit * 60:
                 job.stopped = f"time limit: over {limit:g} minutes"
                 self.engine.stop(job.scratch)
-        left = self.estimator.seconds([*self.waiting.values(), *(j.stage for j in self.running.values())])
-        gone = sum(time.monotonic() - j.began for j in self.running.values())
-        minutes = max(0.0, left - gone) / 60 / self.engine.slots
+        left = sum(self.guess[key] for key in self.waiting)
+        left += sum(max(0.0, self.guess[j.stage.key] - time.monotonic() + j.began) for j in self.running.values())
+        minutes = left / 60 / self.engine.slots
         self.watcher.ticked({j.stage: last_progress(j.scratch) for j in self.running.values()}, minutes)
 
     def end(self, job: Running, ending: Ending) -> None:
         """Take note of a stage's end, and write the records of the cells that hung on it."""
         seconds = time.monotonic() - job.began
         key = job.stage.key
-        reason = None
-        if not self.store.has(key):
-            reason = job.stopped or failure(job.scratch, ending.code)
+        reason = None if self.store.has(key) else job.stopped or failure(job.scratch, ending.code)
+        self.watcher.ended(job.stage, reason, seconds)
+        if reason is not None:
             self.fail(job.stage, reason)
         else:
             self.spent[key] = self.store.manifest(key)["seconds"]
+            for child in self.children.get(key, ()):
+                self.missing[child].discard(key)
+                if not self.missing[child] and child in self.waiting:
+                    heapq.heappush(self.ready, (self.order[child], child))
+            for item in self.open.pop(key, ()):
+                self.finish(item)
         self.store.discard(job.scratch)
-        self.watcher.ended(job.stage, reason, seconds)
-        self.settle()
-        if job.stage.size and reason is None and len(self.spent) % 5 == 1:
+        if reason is None and len(self.spent) % 5 == 1:
             self.estimator = Estimator(self.store)
+            self.guess.update({k: self.estimator.seconds([stage]) for k, stage in self.waiting.items()})
 
     def fail(self, stage: Stage, reason: str) -> None:
-        """Mark a stage and all that waits for it as failed."""
-        self.failures[stage.key] = reason
-        for key, later in list(self.waiting.items()):
-            if stage.key in {s.key for s in later.graph()}:
-                del self.waiting[key]
-
-    def settle(self) -> None:
-        """Write the record of every open cell whose final stage is there, or can no longer come."""
-        for number, item in list(self.open.items()):
-            assert item.final is not None
-            if self.store.has(item.final.key):
-                self.finish(item)
-                del self.open[number]
-                continue
-            broken = [s for s in item.final.graph() if s.key in self.failures]
-            if broken:
-                stage = broken[0]
+        """Write the records of the cells that need a stage which has failed. A better record is never hidden."""
+        told = f"{stage.step.__name__} ({stage.title}): {reason}"
+        below = [stage.key]
+        while below:
+            key = below.pop()
+            self.waiting.pop(key, None)
+            below.extend(child for child in self.children.get(key, ()) if child in self.waiting)
+            for item in self.open.pop(key, ()):
                 self.counts["failed"] += 1
-                told = f"{stage.step.__name__} ({stage.title}): {self.failures[stage.key]}"
                 if not item.stale:
                     self.write(item, {"status": "failed", "reason": told})
-                del self.open[number]
+
+    def settle(self) -> None:
+        """Write the record of every open cell whose final stage is in the store already."""
+        for key in [key for key in self.open if self.store.has(key)]:
+            for item in self.open.pop(key):
+                self.finish(item)
 
     def finish(self, item: Planned) -> None:
         """Score the predictions of a cell and write its record."""

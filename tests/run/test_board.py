@@ -1,0 +1,511 @@
+"""Boards, end to end: a plan goes in, stages run in real processes, records come out."""
+
+import gzip
+import hashlib
+import io
+import json
+import time
+
+import pytest
+import yaml
+from rich.console import Console
+
+import methods
+from benchmark.cli import closing_words
+from benchmark.corpus.corpus import load
+from benchmark.corpus.transfer import Spec, build
+from benchmark.errors import RecordError, UnknownName
+from benchmark.report import watch
+from benchmark.run.board import Runner, find_cell, plan_cells, workload
+from benchmark.run.engine import Engine
+from benchmark.run.plan import boards, read_board
+from benchmark.run.store import Store
+
+NEWS, FILM, SKY = "demo-news", "demo-cinema", "demo-astronomy"
+DIRECT = {"sources": [NEWS], "targets": [FILM], "regime": "supervised"}
+CELL = f"echo/{NEWS}--{FILM}/supervised/seed1"
+
+FIELDS = [
+    "schema", "cell", "board", "status", "reason", "variant", "method", "level", "backbone", "settings", "transfer",
+    "regime", "draw", "seed", "corpora", "scorer", "scores", "errors", "sentences", "final", "stages", "cost",
+    "provenance", "predictions",
+]  # fmt: skip
+
+
+class Lasting(Engine):
+    """An engine that a board may close: what runs is ended, and the fork server stays warm for the next test."""
+
+    def __init__(self, engine):
+        self.engine, self.slots, self.threads = engine, engine.slots, engine.threads
+        self.started = []
+        self.running = set()
+
+    def start(self, scratch):
+        self.started.append(json.loads((scratch / "request.json").read_text()))
+        self.running.add(scratch)
+        self.engine.start(scratch)
+
+    def wait(self, seconds):
+        found = self.engine.wait(seconds)
+        self.running -= {ending.scratch for ending in found}
+        return found
+
+    def stop(self, scratch):
+        self.engine.stop(scratch)
+
+    def close(self):
+        for scratch in self.running:
+            self.engine.stop(scratch)
+        deadline = time.monotonic() + 10
+        while self.running and time.monotonic() < deadline:
+            self.wait(0.1)
+
+
+@pytest.fixture
+def harbour(tmp_path, monkeypatch, warm_engine):
+    """Return a function that writes a plan and runs its board; what it returns tells all that happened."""
+    monkeypatch.setitem(methods.METHODS, "echo", "fake_methods:Echo")
+    folder = tmp_path / "results" / "harbour"
+
+    def run(plan: dict, *, retry_failed: bool = False, watcher=None, **settings) -> "Told":
+        folder.mkdir(parents=True, exist_ok=True)
+        whole = {"variants": {"echo": {"method": "echo", "set": settings}}, "transfers": [DIRECT], **plan}
+        (folder / "plan.yaml").write_text(yaml.safe_dump(whole))
+        board = read_board(str(folder))
+        store = Store.open(tmp_path / "store")
+        engine = Lasting(warm_engine)
+        planned = plan_cells(board, board.running_order())
+        work = workload(planned, store, engine.slots, retry_failed=retry_failed)
+        out = io.StringIO()
+        summary = Runner(board, work, store, engine, watcher or watch.Lines(Console(file=out, width=200))).run()
+        return Told(board, store, engine, planned, work, summary, out.getvalue())
+
+    return run
+
+
+class Told:
+    """What a run did."""
+
+    def __init__(self, board, store, engine, planned, work, summary, printed):
+        self.board, self.store, self.planned, self.work = board, store, planned, work
+        self.summary, self.printed = summary, printed
+        self.steps = sorted(f"{r['step'].partition(':')[2]} {r['title']}" for r in engine.started)
+
+    @property
+    def counts(self):
+        s = self.summary
+        return {"ok": s.ok, "failed": s.failed, "skipped": s.skipped, "stages": s.stages_run, "before": s.done_before}
+
+    def record(self, cell: str = CELL) -> dict:
+        return json.loads((self.board.folder / "records" / f"{cell}.json").read_text())
+
+    def predictions(self, cell: str = CELL) -> bytes:
+        return (self.board.folder / "records" / f"{cell}.predictions.jsonl.gz").read_bytes()
+
+    def closing(self) -> str:
+        return closing_words(self.summary)
+
+
+# ---- what a board leaves
+
+
+def test_a_record_has_the_fields_of_the_design(harbour):
+    told = harbour({})
+    record = told.record()
+
+    assert list(record) == FIELDS
+    assert {name: record[name] for name in FIELDS[:9]} == {
+        "schema": 1, "cell": CELL, "board": "harbour", "status": "ok", "reason": None, "variant": "echo",
+        "method": "echo", "level": "fine", "backbone": "none",
+    }  # fmt: skip
+    assert record["transfer"] == {
+        "sources": [NEWS], "order": "sequence", "target": FILM, "regime": "supervised", "amount": None,
+        "select": "target-dev", "dev": "card",
+    }  # fmt: skip
+    assert (record["regime"], record["draw"], record["seed"]) == ("supervised", None, 1)
+    assert record["corpora"][FILM] == {"version": 1, "train": load(FILM).train.hash[:16]}
+    assert set(record["scores"]) == set(record["errors"]) == set(record["sentences"]) == {"fine", "general"}
+    assert set(record["scores"]["fine"]) == {"strict", "conlleval", "token"}
+    assert len(record["sentences"]["fine"]) == len(load(FILM).test.sentences)
+    assert record["final"] == record["stages"][-1]["key"] == told.planned[0].final.key
+    assert [s["title"] for s in record["stages"]] == [f"{NEWS} seed 1", f"{FILM} seed 1", f"{FILM} seed 1"]
+    assert all(s["seconds"] >= 0 and s["code"]["tree"] for s in record["stages"])
+    assert set(record["cost"]) == {"alone_seconds", "spent_seconds", "peak_memory_mib"}
+    assert record["provenance"]["precision"] == "32"
+    assert record["provenance"]["threads"] == [1]
+    assert len(record["provenance"]["commit"]) == 40
+    assert {"torch", "transformers", "pytorch-lightning"} <= set(record["provenance"]["packages"])
+
+
+def test_a_record_names_its_predictions_by_their_hash(harbour):
+    told = harbour({})
+    packed = told.predictions()
+
+    assert told.record()["predictions"] == {
+        "file": "seed1.predictions.jsonl.gz",
+        "sha256": hashlib.sha256(packed).hexdigest(),
+    }
+
+
+def test_scores_equal_a_recount_of_the_stored_predictions(harbour):
+    told = harbour({})
+    predicted = {
+        line["id"]: {tuple(span) for span in line["spans"]}
+        for line in map(json.loads, gzip.decompress(told.predictions()).decode().splitlines())
+    }
+    hit = extra = missed = 0
+    by_sentence = []
+    for sentence in load(FILM).test.sentences:
+        gold, guess = {tuple(s) for s in sentence.spans}, predicted[sentence.id]
+        by_sentence.append([len(gold & guess), len(guess - gold), len(gold - guess)])
+        hit, extra, missed = hit + len(gold & guess), extra + len(guess - gold), missed + len(gold - guess)
+
+    assert hit > 0
+    assert told.record()["scores"]["fine"]["strict"]["all"] == [hit, extra, missed]
+    assert told.record()["sentences"]["fine"] == by_sentence
+
+
+def test_predictions_hold_no_words_of_the_test_split(harbour):
+    lines = [json.loads(line) for line in gzip.decompress(harbour({}).predictions()).decode().splitlines()]
+
+    assert all(set(line) == {"id", "spans"} for line in lines)
+
+
+def test_a_rerun_in_another_store_gives_the_same_bytes(harbour, tmp_path):
+    before = harbour({}).predictions()
+    (tmp_path / "store").rename(tmp_path / "old-store")
+    (tmp_path / "results" / "harbour" / "records").rename(tmp_path / "old-records")
+
+    assert harbour({}).predictions() == before
+
+
+# ---- what is run, and what is not
+
+
+def test_the_source_is_learned_once_for_all_targets(harbour):
+    told = harbour({"transfers": [{**DIRECT, "targets": [FILM, SKY]}]})
+
+    assert told.steps == [
+        f"learn {SKY} seed 1", f"learn {FILM} seed 1", f"learn {NEWS} seed 1", f"spot {SKY} seed 1", f"spot {FILM} seed 1",
+    ]  # fmt: skip
+    assert told.counts == {"ok": 2, "failed": 0, "skipped": 0, "stages": 5, "before": 2}
+    assert told.closing().startswith("2 cells done; 5 stages run in ")
+    assert told.printed.startswith(
+        "2 cells: 0 done, 2 to run\n5 stages stand for 6 (1 shared); 0 in the store, 5 to run\nabout under a minute on 2 slots\n"
+    )
+    costs = [told.record(f"echo/{NEWS}--{t}/supervised/seed1")["cost"] for t in (FILM, SKY)]
+    assert all(cost["alone_seconds"] is not None for cost in costs)
+
+
+def test_a_second_run_does_nothing_and_says_so(harbour):
+    harbour({})
+    before = (harbour({}).board.folder / "records" / f"{CELL}.json").read_bytes()
+    told = harbour({})
+
+    assert told.steps == []
+    assert told.closing() == "nothing to do: 1 of 1 cells are done."
+    assert (told.board.folder / "records" / f"{CELL}.json").read_bytes() == before
+
+
+def test_a_record_is_enough_where_the_artefacts_are_gone(harbour, tmp_path):
+    harbour({})
+    (tmp_path / "store").rename(tmp_path / "gone")
+
+    assert harbour({}).steps == []
+
+
+def test_a_store_is_enough_where_the_record_is_gone(harbour, tmp_path):
+    before = harbour({}).record()
+    (tmp_path / "results" / "harbour" / "records").rename(tmp_path / "gone")
+    told = harbour({})
+
+    assert told.steps == []
+    assert told.record()["scores"] == before["scores"]
+    assert told.record()["cost"]["alone_seconds"] == before["cost"]["alone_seconds"]
+    assert told.record()["cost"]["spent_seconds"] == 0
+
+
+def test_a_changed_setting_reruns_what_it_reaches_and_no_more(harbour):
+    harbour({})
+    told = harbour({}, weight=2.0)
+
+    assert told.steps == [f"learn {FILM} seed 1", f"spot {FILM} seed 1"]
+    assert told.record()["settings"]["weight"] == 2.0
+    assert "1 to run, 1 of them stale" in told.printed
+
+
+def test_two_variants_share_what_is_equal(harbour):
+    variants = {"echo": {"method": "echo"}, "heavy": {"method": "echo", "set": {"weight": 2.0}}}
+    told = harbour({"variants": variants})
+
+    assert told.steps.count(f"learn {NEWS} seed 1") == 1
+    assert len(told.steps) == 5
+
+
+def test_seed_one_of_every_cell_is_run_before_seed_two(harbour):
+    told = harbour({"seeds": [1, 2]})
+
+    assert told.summary.ok == 2
+    assert told.board.running_order()[0].seed == 1
+    assert list(told.work.todo.values())[0].title.endswith("seed 1")
+    assert list(told.work.todo.values())[-1].title.endswith("seed 2")
+
+
+# ---- what goes wrong
+
+
+def test_a_failed_stage_fails_the_cells_that_need_it_and_no_other(harbour):
+    plan = {"transfers": [{**DIRECT, "targets": [FILM, SKY]}]}
+    told = harbour(plan, fail_on=[FILM])
+    record = told.record()
+
+    assert told.counts == {"ok": 1, "failed": 1, "skipped": 0, "stages": 3, "before": 1}
+    assert (record["status"], record["reason"]) == (
+        "failed", f"learn ({FILM} seed 1): error: ValueError: {FILM} cannot be learned",
+    )  # fmt: skip
+    assert "scores" not in record
+    assert "predictions" not in record
+    assert told.record(f"echo/{NEWS}--{SKY}/supervised/seed1")["status"] == "ok"
+    assert f"learn {FILM} seed 1  FAILED: error: ValueError: {FILM} cannot be learned" in told.printed
+
+
+def test_a_failed_source_fails_every_cell_on_it(harbour):
+    told = harbour({"transfers": [{**DIRECT, "targets": [FILM, SKY]}]}, fail_on=[NEWS])
+
+    assert told.counts == {"ok": 0, "failed": 2, "skipped": 0, "stages": 0, "before": 0}
+    assert told.steps == [f"learn {NEWS} seed 1"]
+
+
+def test_a_failed_cell_is_left_alone_until_asked_for(harbour):
+    harbour({}, fail_on=[FILM])
+    again = harbour({}, fail_on=[FILM])
+    retried = harbour({}, fail_on=[FILM], retry_failed=True)
+
+    assert again.steps == []
+    assert "1 failed before (--retry-failed runs them again)" in again.printed
+    assert retried.steps == [f"learn {FILM} seed 1"]
+
+
+def test_a_run_that_leaves_a_failure_behind_does_not_say_that_all_is_done(harbour):
+    harbour({}, fail_on=[FILM])
+
+    assert "failed" in harbour({}, fail_on=[FILM]).closing()
+
+
+def test_a_failure_never_hides_a_good_record(harbour):
+    good = harbour({}).record()
+    told = harbour({}, fail_on=[FILM])
+
+    assert told.summary.failed == 1
+    assert told.record() == good
+
+
+def test_a_skipped_cell_has_its_reason(harbour):
+    told = harbour({"transfers": [{**DIRECT, "targets": [FILM, SKY]}]}, refuse=FILM)
+    record = told.record()
+
+    assert told.counts == {"ok": 1, "failed": 0, "skipped": 1, "stages": 3, "before": 1}
+    assert (record["status"], record["reason"], record["final"], record["stages"]) == (
+        "skipped", f"{FILM} is too far away.", None, [],
+    )  # fmt: skip
+    assert told.closing().startswith("1 cells done, 1 skipped; 3 stages run in ")
+
+
+def test_a_record_of_a_skipped_cell_is_not_written_again(harbour, tmp_path):
+    path = tmp_path / "results" / "harbour" / "records" / f"{CELL}.json"
+    harbour({}, refuse=FILM)
+    before = path.stat().st_mtime_ns
+    harbour({}, refuse=FILM)
+
+    assert path.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (
+            "one line",
+            "the predictions cannot be scored: ",
+        ),
+        ("no file", "the predictions cannot be scored: "),
+    ],
+)
+def test_predictions_that_cannot_be_scored_fail_the_cell(harbour, broken, reason):
+    told = harbour({}, broken=broken)
+
+    assert told.counts == {"ok": 0, "failed": 1, "skipped": 0, "stages": 3, "before": 0}
+    assert told.record()["status"] == "failed"
+    assert told.record()["reason"].startswith(reason)
+
+
+def test_a_stage_over_its_time_fails_with_that_reason(harbour):
+    began = time.monotonic()
+    told = harbour({"budget": {"minutes_per_stage": 0.02}}, sleep=100.0)
+
+    assert told.record()["reason"] == f"learn ({FILM} seed 1): time limit: over 0.02 minutes"
+    assert time.monotonic() - began < 20
+    assert list((told.store.root / "scratch").iterdir()) == []
+
+
+class Impatient:
+    """A watcher that presses Ctrl-C when the first record is written."""
+
+    def planned(self, work): ...
+    def started(self, stage): ...
+    def ticked(self, running, left): ...
+    def ended(self, stage, reason, seconds): ...
+
+    def recorded(self, record):
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_keeps_finished_records_and_the_next_run_goes_on(harbour):
+    plan = {"transfers": [{**DIRECT, "targets": [FILM, SKY]}], "seeds": [1, 2]}
+    told = harbour(plan, watcher=Impatient())
+    written = list((told.board.folder / "records").rglob("*.json"))
+
+    assert told.summary.interrupted
+    assert len(written) == 1
+    assert json.loads(written[0].read_text())["status"] == "ok"
+    assert list((told.store.root / "scratch").iterdir()) == []
+    again = harbour(plan)
+    assert (again.summary.done_before, again.summary.ok) == (4, 3)
+
+
+def test_a_run_leaves_no_scratch_behind(harbour):
+    told = harbour({}, fail_on=[FILM])
+
+    assert list((told.store.root / "scratch").iterdir()) == []
+
+
+# ---- gold, regimes and draws
+
+
+def splits_of(final):
+    return [split for stage in final.graph() for split in stage.splits]
+
+
+@pytest.mark.parametrize("regime", ["supervised", "zero-shot", "fraction"])
+def test_no_stage_is_bound_to_the_test_splits_gold(regime):
+    amount = 0.5 if regime == "fraction" else None
+    spec = Spec((NEWS,), FILM, regime, amount, select="last")
+    gold = {s.words for s in load(FILM).test.sentences if s.spans}
+    for name in methods.METHODS:
+        method = methods.find(name)
+        transfer = build(spec)
+        final = method().plan(transfer, method.settings({"encoder": "rnn"}), 1)
+        bound = splits_of(final)
+
+        assert all(s.spans is None for s in transfer.test.sentences)
+        assert any(split.name == "test" for split in bound)
+        assert all(s.spans is None for split in bound if split.name == "test" for s in split.sentences)
+        assert not [s for split in bound for s in split.sentences if s.spans and s.id.startswith(f"{FILM}/test")]
+        assert gold
+
+
+def test_the_request_of_a_stage_holds_no_test_gold(harbour):
+    told = harbour({})
+    gold = load(FILM).test
+
+    assert not told.store.split_file(gold.hash).exists()
+    assert told.store.split_file(gold.words_only().hash).is_file()
+    for path in (told.store.root / "splits").iterdir():
+        header, *lines = path.read_text().splitlines()
+        if json.loads(header)["name"] == "test":
+            assert all(json.loads(line)[2] is None for line in lines)
+
+
+def test_zero_shot_shows_target_words_and_no_spans():
+    transfer = build(Spec((NEWS,), FILM, "zero-shot", select="last"))
+
+    for split in (transfer.target.train, transfer.target.dev, transfer.test):
+        assert split.sentences
+        assert all(s.spans is None for s in split.sentences)
+    assert transfer.sources[0].train.mentions > 0
+
+
+@pytest.mark.parametrize("regime", ["fraction", "sentences", "shots"])
+def test_draws_are_nested(regime):
+    amounts = {"fraction": (0.05, 0.2, 0.5), "sentences": (5, 20, 60), "shots": (1, 3, 5)}[regime]
+    taken = [
+        {s.id for s in build(Spec((NEWS,), FILM, regime, float(a), select="last", draw=3)).target.train.sentences}
+        for a in amounts
+    ]
+
+    assert taken[0] < taken[1] < taken[2]
+
+
+def test_another_draw_is_another_sample():
+    one, two = (build(Spec((NEWS,), FILM, "fraction", 0.1, draw=d)).target.train for d in (1, 2))
+
+    assert len(one.sentences) == len(two.sentences) == 12
+    assert one.hash != two.hash
+
+
+def test_dev_is_subsampled_at_the_rate_of_train():
+    spec = Spec((NEWS,), FILM, "fraction", 0.1, draw=1)
+    whole, shown = load(FILM), build(spec).target
+
+    assert len(whole.train.sentences) == 120
+    assert len(shown.train.sentences) == 12
+    assert len(shown.dev.sentences) == len(whole.dev.sentences) // 10
+    assert {s.id for s in shown.dev.sentences} < {s.id for s in whole.dev.sentences}
+
+
+def test_shots_have_as_many_mentions_of_every_type_as_there_are():
+    whole = load(FILM)
+    shown = build(Spec((NEWS,), FILM, "shots", 5.0, select="last", draw=1)).target.train
+    for type_ in whole.card.types:
+        there, seen = (sum(s.type == type_ for x in split.sentences for s in x.spans) for split in (whole.train, shown))
+
+        assert seen >= min(5, there)
+
+
+def test_limited_gold_without_selection_shows_no_dev():
+    assert build(Spec((NEWS,), FILM, "shots", 5.0, select="last", draw=1)).target.dev is None
+
+
+def test_draws_are_cells_of_their_own(harbour):
+    told = harbour({"transfers": [{**DIRECT, "regime": {"fraction": 0.1}, "draws": [1, 2], "select": "last"}]})
+    first, second = (told.record(f"echo/{NEWS}--{FILM}/fraction-0.1/draw{d}-seed1") for d in (1, 2))
+
+    assert (first["draw"], second["draw"]) == (1, 2)
+    assert first["corpora"][FILM]["train"] != second["corpora"][FILM]["train"]
+    assert told.steps.count(f"learn {NEWS} seed 1") == 1
+
+
+# ---- finding a cell
+
+
+def test_a_cell_is_found_with_and_without_its_board(harbour):
+    harbour({})
+
+    for name in (CELL, f"harbour/{CELL}"):
+        board, cell = find_cell(name, boards())
+        assert (board.name, cell.name) == ("harbour", CELL)
+
+
+def test_an_unknown_cell_is_told_with_the_nearest(harbour):
+    harbour({})
+
+    with pytest.raises(UnknownName) as refused:
+        find_cell(f"harbour/echo/{NEWS}--{FILM}/supervised/seed2", boards())
+
+    assert str(refused.value) == (
+        f"there is no cell 'harbour/echo/{NEWS}--{FILM}/supervised/seed2' in harbour. Did you mean '{CELL}'? "
+        "A cell is named <variant>/<sources>--<target>/<regime>/seed<n>; `cdner run BOARD --dry-run` lists them."
+    )
+
+
+def test_a_cell_of_two_boards_needs_its_boards_name(harbour, tmp_path):
+    harbour({})
+    twin = tmp_path / "results" / "twin"
+    twin.mkdir()
+    (twin / "plan.yaml").write_text((tmp_path / "results" / "harbour" / "plan.yaml").read_text())
+
+    with pytest.raises(RecordError) as refused:
+        find_cell(CELL, boards())
+
+    assert str(refused.value) == (
+        f"the cell '{CELL}' stands in several boards (harbour, twin); put the board's name before it."
+    )

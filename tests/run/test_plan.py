@@ -1,0 +1,353 @@
+"""A plan's cells, and every way in which a plan is refused."""
+
+import textwrap
+
+import pytest
+
+from benchmark.errors import CdnerError, PlanError, UnknownName
+from benchmark.run.plan import find_board, read_board
+
+VARIANTS = "variants:\n  tagger: {method: tagger}\n"
+TRANSFERS = "transfers:\n  - {sources: [conll2003], targets: [ai]}\n"
+METHODS = "tagger, label_norm"
+CORPORA = (
+    "ai, conll2003, demo-astronomy, demo-cinema, demo-news, literature, movie, music, politics, restaurant, science"
+)
+SETTINGS = (
+    "encoder, revision, crf, target_only, source_epochs, source_lr, source_batch, epochs, patience, dev_every, lr, "
+    "head_lr, batch, warmup, schedule, weight_decay, clip, class_weights, o_weight, precision"
+)
+KEYS = "sources, target, targets, order, regime, draws, select, dev, seeds, set"
+
+
+@pytest.fixture
+def board(tmp_path):
+    """Return a function that writes a plan, and returns the board's folder."""
+
+    def write(plan: str) -> str:
+        folder = tmp_path / "results" / "harbour"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "plan.yaml").write_text(textwrap.dedent(plan))
+        return str(folder)
+
+    return write
+
+
+def names(folder: str) -> list[str]:
+    return [cell.name for cell in read_board(folder).cells]
+
+
+def transfer(line: str) -> str:
+    return f"{VARIANTS}transfers:\n  - {line}\n"
+
+
+def refusal(folder: str) -> str:
+    """Return what reading a board is refused with, without the file that every refusal begins with."""
+    with pytest.raises(CdnerError) as refused:
+        read_board(folder)
+    assert str(refused.value).startswith(f"{folder}/plan.yaml: ")
+    return str(refused.value).removeprefix(f"{folder}/plan.yaml: ")
+
+
+# ---- cells
+
+
+def test_cells_are_variant_by_transfer_by_draw_by_seed(board):
+    folder = board("""\
+        variants:
+          tagger: {method: tagger}
+          tagger-crf: {method: tagger, set: {crf: true}}
+        transfers:
+          - {sources: [conll2003], targets: [ai, music]}
+          - {sources: [conll2003], target: movie, regime: {fraction: 0.01}, draws: [1, 2], select: last, seeds: [1]}
+          - {targets: [conll2003], regime: in-domain}
+        seeds: [1, 2]
+        """)
+
+    assert names(folder) == [
+        f"{variant}/{rest}"
+        for variant in ("tagger", "tagger-crf")
+        for rest in (
+            "conll2003--ai/supervised/seed1",
+            "conll2003--ai/supervised/seed2",
+            "conll2003--music/supervised/seed1",
+            "conll2003--music/supervised/seed2",
+            "conll2003--movie/fraction-0.01/draw1-seed1",
+            "conll2003--movie/fraction-0.01/draw2-seed1",
+            "--conll2003/in-domain/seed1",
+            "--conll2003/in-domain/seed2",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("{sources: [conll2003, music], targets: [ai]}", "tagger/conll2003+music--ai/supervised/seed1"),
+        ("{sources: [conll2003], targets: [ai], regime: {shots: 5}}", "tagger/conll2003--ai/shots-5/seed1"),
+        ("{sources: [conll2003], targets: [ai], regime: {sentences: 40}}", "tagger/conll2003--ai/sentences-40/seed1"),
+        ("{sources: [conll2003], targets: [ai], regime: zero-shot}", "tagger/conll2003--ai/zero-shot/seed1"),
+        ("{targets: [ai]}", "tagger/--ai/in-domain/seed1"),
+        ("{target: ai, seeds: [7]}", "tagger/--ai/in-domain/seed7"),
+    ],
+)
+def test_a_cell_is_named_after_what_it_is(board, line, name):
+    assert names(board(transfer(line))) == [name]
+
+
+def test_seeds_are_one_where_the_plan_names_none(board):
+    assert names(board(VARIANTS + TRANSFERS)) == ["tagger/conll2003--ai/supervised/seed1"]
+
+
+def test_zero_shot_selects_the_last_model_unless_told(board):
+    [cell] = read_board(board(transfer("{sources: [conll2003], targets: [ai], regime: zero-shot}"))).cells
+
+    assert cell.spec.select == "last"
+
+
+def test_a_transfers_settings_stand_over_the_variants(board):
+    folder = board("""\
+        variants:
+          tagger: {method: tagger, set: {lr: 0.1, batch: 8}}
+        transfers:
+          - {sources: [conll2003], targets: [ai], set: {lr: 0.2}}
+          - {sources: [conll2003], targets: [music]}
+        """)
+
+    assert [dict(c.changed) for c in read_board(folder).cells] == [{"lr": 0.2, "batch": 8}, {"lr": 0.1, "batch": 8}]
+
+
+def test_seed_one_of_everything_runs_first(board):
+    folder = board(VARIANTS + "transfers:\n  - {sources: [conll2003], targets: [ai, music]}\nseeds: [3, 1]\n")
+
+    assert [c.name.partition("--")[2] for c in read_board(folder).running_order()] == [
+        "ai/supervised/seed3",
+        "music/supervised/seed3",
+        "ai/supervised/seed1",
+        "music/supervised/seed1",
+    ]
+
+
+def test_the_board_keeps_about_and_budget(board):
+    found = read_board(board("about: Ships.\nbudget: {minutes_per_stage: 1.5}\n" + VARIANTS + TRANSFERS))
+
+    assert (found.name, found.about, found.minutes_per_stage) == ("harbour", "Ships.", 1.5)
+
+
+def test_tables_expect_every_cell(board):
+    [cell] = read_board(
+        board(transfer("{sources: [conll2003], target: movie, regime: {fraction: 0.05}, draws: [2]}"))
+    ).expected()
+
+    assert (cell.name, cell.sources, cell.target, cell.regime, cell.select, cell.draw, cell.seed) == (
+        "tagger/conll2003--movie/fraction-0.05/draw2-seed1", ("conll2003",), "movie", "fraction-0.05", "target-dev", 2, 1,
+    )  # fmt: skip
+
+
+def test_a_board_is_found_by_name_folder_and_plan(board, tmp_path, monkeypatch):
+    folder = board(VARIANTS + TRANSFERS)
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("harbour", folder, f"{folder}/plan.yaml", "results/harbour"):
+        assert str(find_board(name)) == folder
+
+
+def test_an_unknown_board_is_told_with_the_nearest(board, tmp_path):
+    board(VARIANTS + TRANSFERS)
+
+    with pytest.raises(UnknownName) as refused:
+        find_board("harbuor")
+
+    assert str(refused.value) == (
+        "there is no board 'harbuor': no folder of that path with a plan.yaml in it, and none of that name in "
+        f"{tmp_path}/results. Did you mean 'harbour'? There are: harbour, demo, minilm."
+    )
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ("ships", "the plan is 'ships', expected a mapping with about, variants, transfers, seeds, budget."),
+        ("", "the plan is None, expected a mapping with about, variants, transfers, seeds, budget."),
+        (VARIANTS, "the plan has no transfers; it needs variants, transfers and seeds."),
+        (TRANSFERS, "the plan has no variants; it needs variants, transfers and seeds."),
+        (
+            "seed: [1]\n" + VARIANTS + TRANSFERS,
+            "the plan has no key 'seed'. Did you mean 'seeds'? There are: about, variants, transfers, seeds, budget.",
+        ),
+        ("1: 2\n" + VARIANTS + TRANSFERS, "the plan has the key 1, which is no text; put it in quotes."),
+        ("about: [1]\n" + VARIANTS + TRANSFERS, "about is [1], expected text."),
+        (
+            "seeds: 3\n" + VARIANTS + TRANSFERS,
+            "seeds is 3, expected a list of different whole numbers, such as [1, 2, 3].",
+        ),
+        (
+            "seeds: [1, 1]\n" + VARIANTS + TRANSFERS,
+            "seeds is [1, 1], expected a list of different whole numbers, such as [1, 2, 3].",
+        ),
+        (
+            "seeds: [true]\n" + VARIANTS + TRANSFERS,
+            "seeds is [True], expected a list of different whole numbers, such as [1, 2, 3].",
+        ),
+        (
+            "budget: {minutes_per_stage: 0}\n" + VARIANTS + TRANSFERS,
+            "budget.minutes_per_stage is 0, expected a number above 0.",
+        ),
+        (
+            "budget: {minutes_per_stage: .nan}\n" + VARIANTS + TRANSFERS,
+            "budget.minutes_per_stage is nan, expected a number above 0.",
+        ),
+        (
+            "budget: {minutes_per_stage: soon}\n" + VARIANTS + TRANSFERS,
+            "budget.minutes_per_stage is 'soon', expected a number above 0.",
+        ),
+        (
+            "budget: {minutes: 3}\n" + VARIANTS + TRANSFERS,
+            "budget has no key 'minutes'. There are: minutes_per_stage.",
+        ),
+        ("budget: 3\n" + VARIANTS + TRANSFERS, "budget is 3, expected a mapping with minutes_per_stage."),
+    ],
+)
+def test_a_plan_is_refused(board, plan, message):
+    assert refusal(board(plan)) == message
+
+
+@pytest.mark.parametrize(
+    ("variants", "message"),
+    [
+        ("[tagger]", "variants is ['tagger'], expected a mapping."),
+        (
+            "{a/b: {method: tagger}}",
+            "the variant's name 'a/b' must be a word that can name a folder.",
+        ),
+        ("{a: tagger}", "variants.a is 'tagger', expected a mapping with method, set."),
+        (
+            "{a: {method: tagger, sett: {}}}",
+            "variants.a has no key 'sett'. Did you mean 'set'? There are: method, set.",
+        ),
+        ("{a: {set: {}}}", "variants.a names no method; say `method: tagger`, or another."),
+        ("{a: {method: 3}}", "variants.a.method is 3, expected text."),
+        (
+            "{a: {method: tager}}",
+            f"there is no method 'tager'. Did you mean 'tagger'? There are: {METHODS}.",
+        ),
+        ("{a: {method: tagger, set: [crf]}}", "variants.a.set is ['crf'], expected a mapping."),
+        (
+            "{a: {method: tagger, set: {epoch: 3}}}",
+            f"variants.a.set: Tagger has no setting 'epoch'. Did you mean 'epochs'? There are: {SETTINGS}.",
+        ),
+        (
+            "{a: {method: tagger, set: {epochs: many}}}",
+            "variants.a.set: epochs is 'many': input should be a valid integer.",
+        ),
+        (
+            "{a: {method: tagger, set: {epochs: 1.5}}}",
+            "variants.a.set: epochs is 1.5: input should be a valid integer.",
+        ),
+        ("{a: {method: tagger, set: {crf: 1}}}", "variants.a.set: crf is 1: input should be a valid boolean."),
+        (
+            "{a: {method: tagger, set: {schedule: linaer}}}",
+            "variants.a.set: schedule is 'linaer': input should be 'constant' or 'linear'. Did you mean 'linear'?",
+        ),
+        ("{a: {method: tagger, set: {epochs: 0}}}", "variants.a.set: epochs must be at least 1; found 0."),
+        ("{a: {method: tagger, set: {lr: -1.0}}}", "variants.a.set: lr must be above 0; found -1.0."),
+        (
+            "{a: {method: tagger, set: {warmup: 1.0}}}",
+            "variants.a.set: warmup is a share of all steps, at least 0 and under 1; found 1.0.",
+        ),
+        (
+            "{a: {method: tagger, set: {crf: true, o_weight: 0.5}}}",
+            "variants.a.set: a CRF is trained on whole sentences and takes no class_weights and no o_weight.",
+        ),
+    ],
+)
+def test_a_variant_is_refused(board, variants, message):
+    assert refusal(board(f"variants: {variants}\n{TRANSFERS}")) == message
+
+
+SOURCE = "sources: [conll2003], targets: [ai]"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("ai", f"transfer 1 is 'ai', expected a mapping with {KEYS}."),
+        ("{source: [ai], targets: [music]}", f"transfer 1 has no key 'source'. Did you mean 'sources'? There are: {KEYS}."),
+        ("{sources: [ai]}", "transfer 1 needs `targets`, a list of corpora, or `target`, one."),
+        ("{target: ai, targets: [ai]}", "transfer 1 needs `targets`, a list of corpora, or `target`, one."),
+        ("{target: [ai]}", "transfer 1, target is ['ai'], expected text."),
+        ("{targets: ai}", "transfer 1, targets is 'ai', expected a list of names, such as [ai, politics]."),
+        ("{targets: []}", "transfer 1, targets is [], expected a list of names, such as [ai, politics]."),
+        ("{targets: [ai, ai]}", "transfer 1, targets names one twice: ai, ai."),
+        ("{sources: conll2003, targets: [ai]}", "transfer 1, sources is 'conll2003', expected a list of names, such as [ai, politics]."),
+        ("{sources: [conl2003], targets: [ai]}", f"transfer 1: there is no corpus 'conl2003'. Did you mean 'conll2003'? There are: {CORPORA}."),
+        ("{sources: [conll2003], targets: [AI]}", f"transfer 1: there is no corpus 'AI'. Did you mean 'ai'? There are: {CORPORA}."),
+        (f"{{{SOURCE}, regime: fractoin}}", "transfer 1, regime is 'fractoin'. Did you mean 'fraction'? There are: supervised, in-domain, zero-shot, fraction, sentences, shots."),
+        (f"{{{SOURCE}, regime: {{shot: 5}}}}", "transfer 1, regime is 'shot'. Did you mean 'shots'? There are: supervised, in-domain, zero-shot, fraction, sentences, shots."),
+        (f"{{{SOURCE}, regime: shots}}", "transfer 1: the regime shots needs an amount; write `regime: {shots: 5}`."),
+        (f"{{{SOURCE}, regime: fraction}}", "transfer 1: the regime fraction needs an amount; write `regime: {fraction: 0.05}`."),
+        (f"{{{SOURCE}, regime: {{supervised: 1}}}}", "transfer 1: the regime supervised takes no amount; write `regime: supervised`."),
+        (f"{{{SOURCE}, regime: {{shots: few}}}}", "transfer 1: the amount of shots is 'few', expected a number."),
+        (f"{{{SOURCE}, regime: {{shots: 1.5}}}}", "transfer 1: shots takes a whole number; found 1.5."),
+        (f"{{{SOURCE}, regime: {{sentences: .nan}}}}", "transfer 1: the amount of sentences is nan, expected a number."),
+        (f"{{{SOURCE}, regime: {{fraction: .nan}}}}", "transfer 1: the amount of fraction is nan, expected a number."),
+        (f"{{{SOURCE}, regime: {{sentences: .inf}}}}", "transfer 1: the amount of sentences is inf, expected a number."),
+        (f"{{{SOURCE}, regime: {{shots: 0}}}}", "transfer 1: the amount of shots must be above 0; found 0."),
+        (f"{{{SOURCE}, regime: {{fraction: 5}}}}", "transfer 1: a fraction is at most 1; found 5. 5% is written 0.05."),
+        (f"{{{SOURCE}, draws: [1]}}", "transfer 1: draws belong to the regimes fraction, sentences, shots; supervised shows all there is."),
+        (f"{{{SOURCE}, regime: {{shots: 5}}, draws: 3}}", "transfer 1, draws is 3, expected a list of different whole numbers, such as [1, 2, 3]."),
+        (f"{{{SOURCE}, regime: zero-shot, select: target-dev}}", "transfer 1: zero-shot shows no target gold, so nothing can be selected on target dev; say `select: source-dev` or `select: last`."),
+        (f"{{{SOURCE}, select: best}}", "transfer 1, select is 'best'. There are: target-dev, source-dev, last."),
+        (f"{{{SOURCE}, order: sequential}}", "transfer 1, order is 'sequential'. Did you mean 'sequence'? There are: sequence, joint, merge."),
+        (f"{{{SOURCE}, dev: none}}", "transfer 1: `dev: none` leaves no dev to select on; say `select: last`."),
+        (f"{{{SOURCE}, dev: 3}}", "transfer 1, dev is 3. There are: card, none."),
+        (f"{{{SOURCE}, regime: in-domain}}", "transfer 1: the regime in-domain learns from the target alone, but sources are given (conll2003); leave `sources` out, or say `regime: supervised`."),
+        ("{targets: [ai], regime: supervised}", "transfer 1: the regime supervised needs `sources`; without any, say `regime: in-domain`."),
+        ("{targets: [ai], select: source-dev}", "transfer 1: in-domain has no source to select on; say `select: target-dev` or `select: last`."),
+        ("{sources: [ai], targets: [ai]}", "transfer 1: ai is source and target at once; say `regime: in-domain` without sources."),
+        ("{sources: [music, music], targets: [ai]}", "transfer 1, sources names one twice: music, music."),
+        (f"{{{SOURCE}, seeds: []}}", "transfer 1, seeds is [], expected a list of different whole numbers, such as [1, 2, 3]."),
+        (f"{{{SOURCE}, set: {{epoch: 3}}}}", f"transfer 1, variant tagger: Tagger has no setting 'epoch'. Did you mean 'epochs'? There are: {SETTINGS}."),
+    ],
+)  # fmt: skip
+def test_a_transfer_is_refused(board, line, message):
+    assert refusal(board(transfer(line))) == message
+
+
+def test_the_second_transfer_is_told_by_its_number(board):
+    plan = transfer(f"{{{SOURCE}}}") + "  - {targets: [mars]}\n"
+
+    assert refusal(board(plan)) == f"transfer 2: there is no corpus 'mars'. There are: {CORPORA}."
+
+
+def test_one_name_for_two_cells_is_refused(board):
+    plan = transfer(f"{{{SOURCE}}}") + f"  - {{{SOURCE}, select: last}}\n"
+
+    assert refusal(board(plan)) == (
+        "the cell tagger/conll2003--ai/supervised/seed1 stands in two transfers; a cell's name must mean one thing."
+    )
+
+
+def test_transfers_that_are_no_list_are_refused(board):
+    assert refusal(board(VARIANTS + "transfers: {targets: [ai]}\n")) == (
+        "transfers is {'targets': ['ai']}, expected a list, one transfer an item."
+    )
+
+
+def test_what_is_no_yaml_is_refused_with_the_place(board):
+    folder = board("variants: {tagger: {method: tagger}\n")
+
+    assert refusal(folder) == (
+        'this is no YAML: while parsing a flow mapping in "<unicode string>", line 1, column 11: variants: {tagger: '
+        "{method: tagger} ^ expected ',' or '}', but got '<stream end>' in \"<unicode string>\", line 2, column 1: ^."
+    )
+
+
+def test_the_refusal_keeps_its_kind(board):
+    with pytest.raises(UnknownName):
+        read_board(board(transfer("{targets: [mars]}")))
+    with pytest.raises(PlanError):
+        read_board(board("seeds: 3\n" + VARIANTS + TRANSFERS))

@@ -1,0 +1,300 @@
+"""Stages in real processes: forked from a warm server, ended with all that they started."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmark.corpus.corpus import Sentence, Split
+from benchmark.run.board import failure
+from benchmark.run.local import LocalEngine
+from benchmark.run.stage import Stage
+
+LONG = 40  # seconds after which a test gives up: the first stage waits for the server's imports
+
+
+def ended(engine, *scratches, seconds=LONG):
+    """Return the exit code of each stage, once all have ended."""
+    codes = {}
+    deadline = time.monotonic() + seconds
+    while len(codes) < len(scratches) and time.monotonic() < deadline:
+        codes.update((e.scratch, e.code) for e in engine.wait(0.2))
+    return [codes.get(s, "still running") for s in scratches]
+
+
+def run(engine, store, stage):
+    """Run one stage. Returns its scratch folder and its exit code."""
+    scratch = store.prepare(stage, threads=1)
+    engine.start(scratch)
+    return scratch, ended(engine, scratch)[0]
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process runs; one that is dead and not yet waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone(*pids: int, seconds: float = 8) -> bool:
+    """Return whether all processes are gone, waiting a while for it."""
+    deadline = time.monotonic() + seconds
+    while any(alive(p) for p in pids):
+        if time.monotonic() > deadline:
+            for p in filter(alive, pids):
+                os.kill(p, signal.SIGKILL)
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def wait_for(path: Path) -> str:
+    """Return the text of a file, once it is there."""
+    deadline = time.monotonic() + LONG
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.01)
+    return path.read_text()
+
+
+def hanging(engine, store, fakes, pids: Path, *, deaf: bool = False):
+    """Start a stage that never ends. Returns its scratch folder, its process and its child's."""
+    scratch = store.prepare(Stage(fakes.hang, pids=str(pids), deaf=deaf), threads=1)
+    engine.start(scratch)
+    leader, child = map(int, wait_for(pids).split())
+    return scratch, leader, child
+
+
+@pytest.fixture
+def fakes(fakes_on_path):
+    return fakes_on_path
+
+
+@pytest.fixture
+def engine(warm_engine):
+    return warm_engine
+
+
+def test_a_step_publishes_what_it_wrote(engine, store, fakes):
+    stage = Stage(fakes.write_word, word="fog", title="harbour", size=2.0)
+    scratch, code = run(engine, store, stage)
+
+    assert (code, (scratch / "failure.json").exists()) == (0, False)
+    assert (store.folder(stage.key) / "word.txt").read_text() == "fog"
+    found = store.manifest(stage.key)
+    assert {name: found[name] for name in ("schema", "key", "step", "title", "size", "threads", "ingredients")} == {
+        "schema": 1,
+        "key": stage.key,
+        "step": "fake_methods:write_word",
+        "title": "harbour",
+        "size": 2.0,
+        "threads": 1,
+        "ingredients": stage.ingredients,
+    }
+    assert set(found["files"]) == {"word.txt", "log.txt"}
+    assert found["seconds"] >= 0
+    assert found["peak_memory_mib"] > 0
+    assert found["device"]
+
+
+def test_a_step_is_given_its_parents_folder(engine, store, fakes):
+    parent = Stage(fakes.write_word, word="fog")
+    child = Stage(fakes.copy_word, parent=parent)
+    run(engine, store, parent)
+
+    assert run(engine, store, child)[1] == 0
+    assert (store.folder(child.key) / "word.txt").read_text() == "FOG"
+
+
+def test_a_step_is_given_the_split_that_it_was_bound_to(engine, store, fakes):
+    fog = Split("harbour", "dev", (Sentence("harbour/dev/0", ("Fog", "in", "Öresund"), None),))
+    stage = Stage(fakes.count_words, split=fog, limits={"b": 1, "a": [2, None]})
+    run(engine, store, stage)
+
+    assert json.loads((store.folder(stage.key) / "count.json").read_text()) == {
+        "words": 3,
+        "limits": {"b": 1, "a": [2, None]},
+    }
+
+
+def test_a_step_runs_in_a_process_group_of_its_own(engine, store, fakes):
+    stage = Stage(fakes.tell_surroundings, number=7)
+    run(engine, store, stage)
+
+    assert json.loads((store.folder(stage.key) / "told.json").read_text()) == {
+        "threads": 1,
+        "number": 7,
+        "group": True,
+    }
+
+
+def test_what_a_step_and_its_children_print_is_in_the_log(engine, store, fakes):
+    stage = Stage(fakes.speak)
+    run(engine, store, stage)
+
+    assert (store.folder(stage.key) / "log.txt").read_text() == "said aloud\nsaid beside\nsaid by a child\n"
+
+
+def test_a_step_that_raises_tells_why_and_leaves_no_artefact(engine, store, fakes):
+    stage = Stage(fakes.fail, message="the mast broke")
+    scratch, code = run(engine, store, stage)
+
+    assert (code, store.has(stage.key)) == (1, False)
+    assert json.loads((scratch / "failure.json").read_text()) == {
+        "reason": "error",
+        "error": "ValueError",
+        "message": "the mast broke",
+    }
+    assert failure(scratch, code) == "error: ValueError: the mast broke"
+    log = (scratch / "artefact" / "log.txt").read_text()
+    assert log.startswith("before the fall\nTraceback (most recent call last):\n")
+    assert log.endswith("ValueError: the mast broke\n")
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("CUDA out of memory. Tried to allocate 2 GiB", "out of memory: ValueError: CUDA out of memory. Tried to allocate 2 GiB"),
+        ("loss is not a number", "loss is not a number"),
+        ("", "error: ValueError: "),
+    ],
+)  # fmt: skip
+def test_a_failure_has_a_reason_of_few_words(engine, store, fakes, message, reason):
+    scratch, code = run(engine, store, Stage(fakes.fail, message=message))
+
+    assert failure(scratch, code) == reason
+
+
+def test_a_memory_error_is_out_of_memory(engine, store, fakes):
+    scratch, code = run(engine, store, Stage(fakes.run_out_of_memory))
+
+    assert failure(scratch, code) == "out of memory: MemoryError: "
+
+
+def test_a_step_that_exits_has_failed(engine, store, fakes):
+    stage = Stage(fakes.exit_quietly)
+    scratch, code = run(engine, store, stage)
+
+    assert (code, store.has(stage.key)) == (1, False)
+    assert failure(scratch, code) == "error: SystemExit: 0"
+
+
+def test_a_step_that_kills_itself_ends_with_the_signal(engine, store, fakes):
+    stage = Stage(fakes.kill_itself)
+    scratch, code = run(engine, store, stage)
+
+    assert (code, store.has(stage.key)) == (-9, False)
+    assert failure(scratch, code) == "killed by signal 9 (out of memory, perhaps)"
+
+
+def test_a_step_that_vanishes_is_told_by_its_last_words(engine, store, fakes):
+    scratch, code = run(engine, store, Stage(fakes.vanish))
+
+    assert failure(scratch, code) == "error: exit status 3: last words"
+
+
+def test_stop_ends_a_stuck_step_and_its_child(engine, store, fakes, tmp_path):
+    scratch, leader, child = hanging(engine, store, fakes, tmp_path / "pids")
+    engine.stop(scratch)
+
+    assert ended(engine, scratch) == [-15]
+    assert gone(leader, child)
+
+
+def test_stop_kills_a_child_that_hears_no_sigterm(engine, store, fakes, tmp_path):
+    scratch, leader, child = hanging(engine, store, fakes, tmp_path / "pids", deaf=True)
+    engine.stop(scratch)
+
+    assert ended(engine, scratch) == [-15]
+    assert gone(leader, child)
+
+
+def test_the_engine_goes_on_after_a_stop(engine, store, fakes):
+    assert run(engine, store, Stage(fakes.write_word, word="after"))[1] == 0
+
+
+def test_two_slots_run_at_once(engine, store, fakes, tmp_path):
+    one, other = str(tmp_path / "one"), str(tmp_path / "other")
+    first = store.prepare(Stage(fakes.meet, mine=one, other=other), threads=1)
+    second = store.prepare(Stage(fakes.meet, mine=other, other=one), threads=1)
+    engine.start(first)
+    engine.start(second)
+
+    assert ended(engine, first, second) == [0, 0]
+
+
+def test_a_step_cannot_eat_the_servers_requests(engine, store, fakes):
+    stage = Stage(fakes.read_input)
+    scratch = store.prepare(stage, threads=1)
+    engine.start(scratch)
+    [code] = ended(engine, scratch, seconds=6)
+    if code == "still running":
+        engine.stop(scratch)
+        ended(engine, scratch)
+
+    assert code == 0
+    assert (store.folder(stage.key) / "input.txt").read_text() == ""
+
+
+# ---- the end of the server. These two have an engine of their own, and run in this order
+
+
+@pytest.fixture(scope="module")
+def mortal(fakes_on_path):
+    engine = LocalEngine(slots=2, threads=1)
+    engine.warm()
+    yield engine
+    engine.close()
+
+
+def test_the_servers_death_ends_running_stages_and_the_next_start_works(mortal, store, fakes, tmp_path):
+    done = store.prepare(Stage(fakes.write_word, word="done"), threads=1)
+    mortal.start(done)
+    assert ended(mortal, done) == [0]
+    scratch, leader, child = hanging(mortal, store, fakes, tmp_path / "pids")
+    os.kill(mortal._server.pid, signal.SIGKILL)
+
+    told = ended(mortal, scratch, seconds=8)
+    clean = gone(leader, seconds=1)
+    gone(child, seconds=0)  # its parent is gone, and nobody is left to end it
+
+    assert (told, clean) == ([-9], True)
+    assert run(mortal, store, Stage(fakes.write_word, word="next"))[1] == 0
+
+
+def test_an_ending_that_was_told_before_the_servers_death_is_told_once(mortal, store, fakes):
+    scratch = store.prepare(Stage(fakes.write_word, word="once"), threads=1)
+    mortal.start(scratch)
+    while not store.has(Stage(fakes.write_word, word="once").key):
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.kill(mortal._server.pid, signal.SIGKILL)
+    time.sleep(0.5)
+    endings = mortal.wait(1)
+
+    assert [(e.scratch, e.code) for e in endings] == [(scratch, 0)]
+
+
+def test_closing_the_engine_leaves_no_process(mortal, store, fakes, tmp_path):
+    _, leader, child = hanging(mortal, store, fakes, tmp_path / "pids", deaf=True)
+    server = mortal._server.pid
+    mortal.close()
+    mortal.close()
+
+    assert gone(leader, child, seconds=1)
+    assert not alive(server)
+
+
+def test_an_engine_that_was_never_warmed_closes(recwarn):
+    import gc
+
+    engine = LocalEngine(slots=1, threads=1)
+    engine.close()
+    del engine
+    gc.collect()
+
+    assert [str(w.message) for w in recwarn] == []
