@@ -109,7 +109,6 @@ def heard(tmp_path: Path, seed: int) -> dict[int, list[list[int]]]:
 
 
 @pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader` but have no `validation_step`")
-@pytest.mark.xfail(strict=True, reason="Lightning looks for set_epoch at batch_sampler.sampler, which is not there")
 def test_every_epoch_of_a_training_has_an_order_of_its_own(tmp_path):
     first, second, third = heard(tmp_path, 1).values()
 

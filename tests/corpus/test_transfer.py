@@ -46,7 +46,9 @@ def split(name: str, count: int, corpus: str = "harbour") -> Split:
 def corpora(name, data=None, cards=(), dev="card") -> Corpus:
     """Return a made-up corpus of any name; one called `nodev` has no dev."""
     wanted = dev == "card" and name != "nodev"
-    return Corpus(card(name), split("train", 60, name), split("dev", 20, name) if wanted else None, split("test", 9, name))
+    return Corpus(
+        card(name), split("train", 60, name), split("dev", 20, name) if wanted else None, split("test", 9, name)
+    )
 
 
 # ---------------------------------------------------------------------------------------------- what means nothing
@@ -304,7 +306,11 @@ def test_a_draw_does_not_hang_on_the_order_of_the_file():
 
 
 def test_a_draw_never_moves():
-    assert ids(sample(split("train", 60), "sentences", 3, 1)) == ["harbour/train/2", "harbour/train/31", "harbour/train/41"]
+    assert ids(sample(split("train", 60), "sentences", 3, 1)) == [
+        "harbour/train/2",
+        "harbour/train/31",
+        "harbour/train/41",
+    ]
 
 
 def test_no_draw_is_the_first_draw():

@@ -157,11 +157,12 @@ def test_training_switches_dropout_on_also_after_a_look_at_dev(tmp_path, bert, m
     assert modes == [True, True, True]
 
 
+@torch.no_grad()
 def test_the_loss_of_a_word_weighs_by_its_class():
     model = given_model(["port"], crf=False)
     batch = given_batch([3, 1], 3)
     model.weights = torch.tensor([0.5, 2.0, 1.0])
-    scores = model(batch).detach().log_softmax(-1)
+    scores = model(batch).log_softmax(-1)
     words = [(s, t) for s in range(2) for t in range(3) if batch["words"][s, t]]
 
     weights = [float(model.weights[batch["classes"][s, t]]) for s, t in words]
@@ -189,6 +190,7 @@ def test_a_span_of_another_type_is_refused(tmp_path):
 # ---------------------------------------------------------------------------------------------- the CRF
 
 
+@torch.no_grad()
 def path_score(model: TaggerModel, scores: Tensor, path: tuple[int, ...]) -> float:
     """Return the score of one tag sequence, added up by hand."""
     crf = model.crf
@@ -198,6 +200,7 @@ def path_score(model: TaggerModel, scores: Tensor, path: tuple[int, ...]) -> flo
     return total + sum(float(crf.transitions[a, b]) for a, b in zip(path, path[1:], strict=False))
 
 
+@torch.no_grad()
 def test_the_crf_loss_is_the_likelihood_over_all_paths():
     model = given_model(["port"], crf=True)
     batch = given_batch([4, 2, 1], 3)
@@ -408,7 +411,7 @@ def fitted(tmp_path: Path, scores: list[float] | None, module: Countdown | None 
     asked = iter(scores or ())
     score = None if scores is None else lambda: next(asked)
     found = fit(module, TwoSteps(), work(tmp_path), precision="32", score=score, **options)
-    return found, float(module.weight)
+    return found, float(module.weight.detach())
 
 
 def test_the_best_dev_epoch_is_kept(tmp_path):

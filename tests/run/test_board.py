@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import time
+from dataclasses import fields
 
 import pytest
 import yaml
@@ -14,7 +15,7 @@ import methods
 from benchmark.cli import closing_words
 from benchmark.corpus.corpus import load
 from benchmark.corpus.transfer import Spec, build
-from benchmark.errors import RecordError, UnknownName
+from benchmark.errors import RecordError, UnknownName, Unsupported
 from benchmark.report import watch
 from benchmark.run.board import Runner, find_cell, plan_cells, workload
 from benchmark.run.engine import Engine
@@ -320,22 +321,14 @@ def test_a_record_of_a_skipped_cell_is_not_written_again(harbour, tmp_path):
     assert path.stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize(
-    ("broken", "reason"),
-    [
-        (
-            "one line",
-            "the predictions cannot be scored: ",
-        ),
-        ("no file", "the predictions cannot be scored: "),
-    ],
-)
-def test_predictions_that_cannot_be_scored_fail_the_cell(harbour, broken, reason):
+@pytest.mark.parametrize("broken", ["one line", "no file"])
+def test_predictions_that_cannot_be_scored_fail_the_cell(harbour, broken):
     told = harbour({}, broken=broken)
 
     assert told.counts == {"ok": 0, "failed": 1, "skipped": 0, "stages": 3, "before": 0}
     assert told.record()["status"] == "failed"
-    assert told.record()["reason"].startswith(reason)
+    assert told.record()["reason"].startswith("the predictions cannot be scored: ")
+    assert str(told.store.root) not in told.record()["reason"]
 
 
 def test_a_stage_over_its_time_fails_with_that_reason(harbour):
@@ -389,18 +382,20 @@ def splits_of(final):
 def test_no_stage_is_bound_to_the_test_splits_gold(regime):
     amount = 0.5 if regime == "fraction" else None
     spec = Spec((NEWS,), FILM, regime, amount, select="last")
-    gold = {s.words for s in load(FILM).test.sentences if s.spans}
     for name in methods.METHODS:
         method = methods.find(name)
         transfer = build(spec)
-        final = method().plan(transfer, method.settings({"encoder": "rnn"}), 1)
+        known = {f.name for f in fields(method.Settings)}
+        try:
+            final = method().plan(transfer, method.settings({"encoder": "rnn"} if "encoder" in known else {}), 1)
+        except Unsupported:
+            continue
         bound = splits_of(final)
 
         assert all(s.spans is None for s in transfer.test.sentences)
         assert any(split.name == "test" for split in bound)
         assert all(s.spans is None for split in bound if split.name == "test" for s in split.sentences)
         assert not [s for split in bound for s in split.sentences if s.spans and s.id.startswith(f"{FILM}/test")]
-        assert gold
 
 
 def test_the_request_of_a_stage_holds_no_test_gold(harbour):

@@ -1,22 +1,20 @@
 """A plan's cells, and every way in which a plan is refused."""
 
 import textwrap
+from dataclasses import fields
 
 import pytest
 
+import methods
+from benchmark.corpus.card import find_cards
 from benchmark.errors import CdnerError, PlanError, UnknownName
 from benchmark.run.plan import find_board, read_board
 
 VARIANTS = "variants:\n  tagger: {method: tagger}\n"
 TRANSFERS = "transfers:\n  - {sources: [conll2003], targets: [ai]}\n"
-METHODS = "tagger, label_norm"
-CORPORA = (
-    "ai, conll2003, demo-astronomy, demo-cinema, demo-news, literature, movie, music, politics, restaurant, science"
-)
-SETTINGS = (
-    "encoder, revision, crf, target_only, source_epochs, source_lr, source_batch, epochs, patience, dev_every, lr, "
-    "head_lr, batch, warmup, schedule, weight_decay, clip, class_weights, o_weight, precision"
-)
+METHODS = ", ".join(methods.METHODS)
+CORPORA = ", ".join(find_cards())
+SETTINGS = ", ".join(f.name for f in fields(methods.find("tagger").Settings))
 KEYS = "sources, target, targets, order, regime, draws, select, dev, seeds, set"
 
 

@@ -1,0 +1,381 @@
+"""The contract suite: what every method in the table does, on corpora typed by hand and encoders of random weights.
+
+A new method is tested as soon as it stands in `methods.METHODS`. Settings of its own go into OPTIONS.
+"""
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel, BertTokenizer
+
+import methods
+from benchmark.corpus.corpus import Corpus, Sentence, Split, load
+from benchmark.corpus.transfer import Spec, Transfer, build
+from benchmark.errors import Unsupported
+from benchmark.run.stage import Stage, pack, unpack
+from benchmark.score.protocols import PROTOCOLS, Gold, Prediction, read_predictions, relabel, score
+from benchmark.work import Work
+
+pytestmark = pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader` but have no `validation_step`")
+
+# What makes any method small, where it has such a setting.
+SMALL = {"epochs": 12, "source_epochs": 3, "lr": 5e-3, "batch": 4, "precision": "32"}
+
+# method -> settings that are tested beside its own.
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "tagger": [{"crf": True}, {"target_only": True}],
+    "lookup": [{"fold_case": True}, {"target_only": True}],
+}
+
+
+def encoders(name: str) -> tuple[str, ...]:
+    """Return the encoders that a method is tested with: none where it has no such setting."""
+    return ("rnn", "bert") if "encoder" in {field.name for field in fields(methods.find(name).Settings)} else ("",)
+
+
+CASES = [
+    pytest.param((name, encoder, changed), id="-".join(filter(None, [name, encoder, *changed])))
+    for name in methods.METHODS
+    for encoder in encoders(name)
+    for changed in ({}, *OPTIONS.get(name, ()))
+]
+REGIMES = {
+    "supervised": Spec(("quay",), "sky"),
+    "supervised-last": Spec(("quay",), "sky", select="last"),
+    "joint": Spec(("quay",), "sky", order="joint"),
+    "joint-source-dev": Spec(("quay",), "sky", order="joint", select="source-dev"),
+    "in-domain": Spec((), "sky", "in-domain"),
+    "zero-shot": Spec(("quay",), "sky", "zero-shot", select="source-dev"),
+    "fraction": Spec(("quay",), "sky", "fraction", 0.5, draw=1),
+    "sentences": Spec(("quay",), "sky", "sentences", 2.0, select="last", draw=1),
+    "shots": Spec(("quay",), "sky", "shots", 1.0, select="last", draw=1),
+}
+UNSUPPORTED = {
+    "merge": Spec(("quay",), "sky", order="merge"),
+    "source-dev in sequence": Spec(("quay",), "sky", select="source-dev"),
+}
+
+CARDS = {
+    "quay": """\
+name: quay
+source: {train: {path: quay/train.txt}, dev: {path: quay/dev.txt}, test: {path: quay/test.txt}}
+types:
+  vessel: {general: miscellaneous}
+  person: {general: person}
+""",
+    "sky": """\
+name: sky
+source: {train: {path: sky/train.txt}, dev: {path: sky/dev.txt}, test: {path: sky/test.txt}}
+types:
+  star: {general: location}
+  astronomer: {name: person, general: person, shares: person}
+  comet: {general: miscellaneous}
+""",
+}
+# Train and dev of the sky never have a comet.
+TEXTS = {
+    "quay": {
+        "train": ["Aurora/B-vessel sank", "Ada/B-person Lund/I-person swam", "rain", "Fram/B-vessel met Ada/B-person"],
+        "dev": ["Fram/B-vessel sank", "Ada/B-person"],
+        "test": ["Aurora/B-vessel met Ada/B-person"],
+    },
+    "sky": {
+        "train": ["Vega/B-star shines", "Tycho/B-astronomer Brahe/I-astronomer slept", "night", "Vega/B-star set"],
+        "dev": ["Tycho/B-astronomer saw Vega/B-star", "fog"],
+        "test": ["Halley/B-comet passed", "Kepler/B-astronomer saw Deneb/B-star", "dawn"],
+    },
+}
+
+
+def columns(sentences: list[str]) -> str:
+    """Return the column file of sentences such as `Vega/B-star shines`."""
+    lines = [[w.partition("/")[0] + "\t" + (w.partition("/")[2] or "O") for w in text.split()] for text in sentences]
+    return "\n".join("\n".join(words) + "\n" for words in lines)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Return a folder of two cards and their files."""
+    folder = tmp_path_factory.mktemp("data")
+    for name, card in CARDS.items():
+        (folder / f"{name}.yaml").write_text(card)
+        (folder / name).mkdir()
+        for split, sentences in TEXTS[name].items():
+            (folder / name / f"{split}.txt").write_text(columns(sentences))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory) -> Path:
+    """Return a folder with a tiny BERT of random weights that takes 32 sub-words."""
+    folder = tmp_path_factory.mktemp("bert")
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    BertTokenizer(vocab={piece: n for n, piece in enumerate(pieces)}).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(pieces),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=32,
+    )
+    torch.manual_seed(0)
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+class House:
+    """One method under settings, over the two corpora, with the artefacts of what ran."""
+
+    def __init__(self, name: str, encoder: str, changed: dict[str, Any], data: Path, store: Path) -> None:
+        self.method = methods.find(name)()
+        known = {field.name for field in fields(self.method.Settings)}
+        small = {setting: value for setting, value in {**SMALL, "encoder": encoder}.items() if setting in known}
+        self.settings = self.method.settings({**small, **changed})
+        self.data, self.store = data, store
+
+    def corpus(self, name: str, **options: Any) -> Corpus:
+        return load(name, **{"data": self.data, "cards": (self.data,), **options})
+
+    def transfer(self, spec: Spec) -> Transfer:
+        return build(spec, data=self.data, cards=(self.data,))
+
+    def plan(self, spec: Spec, *, seed: int = 1) -> Stage:
+        return self.method.plan(self.transfer(spec), self.settings, seed)
+
+    def plan_for(self, words: Split) -> Stage:
+        """Return the first supported plan, with other words to predict."""
+        for spec in REGIMES.values():
+            try:
+                transfer = self.transfer(spec)
+                return self.method.plan(transfer, self.settings, 1).rebind(transfer.test, words)
+            except Unsupported:
+                continue
+        raise AssertionError("the method supports no regime")
+
+    def run(self, final: Stage, store: Path | None = None) -> list[Prediction]:
+        """Run a stage and what it needs in this process, as a worker does, and return its predictions."""
+        store = store or self.store
+        for stage in final.graph():
+            folder = store / stage.key
+            if folder.is_dir():
+                continue
+            folder.mkdir(parents=True)
+            splits = {split.hash: split for split in stage.splits}
+            request = json.loads(json.dumps({name: pack(value) for name, value in stage.inputs.items()}))
+            inputs = {n: unpack(v, split=splits.__getitem__, stage=store.joinpath) for n, v in request.items()}
+            stage.step(Work(folder=folder, threads=1), **inputs)
+        return read_predictions(store / final.key / "predictions.jsonl")
+
+    def gold(self) -> list[Gold]:
+        corpus = self.corpus("sky")
+        found = [Gold(s.id, s.words, s.spans or ()) for s in corpus.test.sentences]
+        general = {key: kind.general for key, kind in corpus.card.types.items()}
+        return relabel(found, general) if self.method.level == "general" else found
+
+
+@pytest.fixture(scope="module")
+def stores(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("stores")
+
+
+@pytest.fixture(params=CASES)
+def house(request, data, stores, bert) -> House:
+    name, encoder, changed = request.param
+    return House(name, str(bert) if encoder == "bert" else encoder, changed, data, stores)
+
+
+def words(*sentences: str) -> Split:
+    """Return words to predict."""
+    return Split(
+        "sky", "test", tuple(Sentence(f"sky/test/{n}", tuple(s.split()), None) for n, s in enumerate(sentences))
+    )
+
+
+# ---------------------------------------------------------------------------------------------- every regime
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_a_supported_regime_ends_in_predictions_that_every_protocol_takes(house, regime):
+    try:
+        final = house.plan(REGIMES[regime])
+    except Unsupported as refusal:
+        pytest.skip(str(refusal))
+
+    found = house.run(final)
+
+    assert [p.id for p in found] == ["sky/test/0", "sky/test/1", "sky/test/2"]
+    for protocol in PROTOCOLS:
+        assert len(score(protocol, house.gold(), found).sentences) == 3
+
+
+def test_the_types_predicted_are_those_of_the_level(house):
+    card = house.corpus("sky").card
+    known = {kind.general if house.method.level == "general" else key for key, kind in card.types.items()}
+
+    for spec in REGIMES.values():
+        try:
+            found = house.run(house.plan(spec))
+        except Unsupported:
+            continue
+        assert {span.type for p in found for span in p.spans} <= known
+
+
+@pytest.mark.parametrize("reason", UNSUPPORTED)
+def test_an_unsupported_transfer_is_refused_with_a_reason(house, reason):
+    try:
+        final = house.plan(UNSUPPORTED[reason])
+    except Unsupported as refusal:
+        assert len(str(refusal).split()) > 3
+        assert str(refusal).endswith(".")
+    else:
+        assert len(house.run(final)) == 3
+
+
+def test_a_type_that_train_never_has_still_gives_predictions(house):
+    assert not any(s.type == "comet" for x in house.corpus("sky").train.sentences for s in x.spans or ())
+
+    assert house.run(house.plan_for(words("Halley passed")))[0].id == "sky/test/0"
+
+
+# ---------------------------------------------------------------------------------------------- no gold of test
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_the_plan_reads_no_gold_of_test(house, regime):
+    try:
+        final = house.plan(REGIMES[regime])
+    except Unsupported as refusal:
+        pytest.skip(str(refusal))
+    test = {s.id for s in house.corpus("sky").test.sentences}
+    read = [sentence for stage in final.graph() for split in stage.splits for sentence in split.sentences]
+
+    assert {s.id for s in read} >= test
+    assert all(s.spans is None for s in read if s.id in test)
+    if regime == "zero-shot":
+        assert all(s.spans is None for s in read if s.id.startswith("sky/"))
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_the_plan_does_not_hang_on_the_gold_of_test(house, regime):
+    def bare(name: str, **options: Any) -> Corpus:
+        corpus = house.corpus(name, **options)
+        sentences = tuple(replace(s, spans=()) for s in corpus.test.sentences)
+        return replace(corpus, test=replace(corpus.test, sentences=sentences))
+
+    try:
+        final = house.plan(REGIMES[regime])
+    except Unsupported as refusal:
+        pytest.skip(str(refusal))
+    without = build(REGIMES[regime], data=house.data, cards=(house.data,), corpora=bare)
+
+    assert house.method.plan(without, house.settings, 1).key == final.key
+
+
+# ---------------------------------------------------------------------------------------------- odd sentences
+
+
+def test_an_empty_sentence_has_a_prediction_without_spans(house):
+    found = house.run(house.plan_for(words("Vega shines", "", "dawn")))
+
+    assert [p.id for p in found] == ["sky/test/0", "sky/test/1", "sky/test/2"]
+    assert found[1].spans == ()
+    assert found[1].tags in (None, ())
+
+
+def test_nothing_but_empty_sentences_can_be_predicted(house):
+    assert [p.spans for p in house.run(house.plan_for(words("", "")))] == [(), ()]
+
+
+def test_one_word_can_be_predicted(house):
+    [found] = house.run(house.plan_for(words("Vega")))
+
+    assert all((span.start, span.end) == (0, 1) for span in found.spans)
+    assert found.tags is None or len(found.tags) == 1
+
+
+def test_a_sentence_longer_than_the_encoder_takes_is_predicted_whole(house):
+    long = words("Vega shines over the old quay " * 20 + "x" * 80)
+
+    [found] = house.run(house.plan_for(long))
+
+    assert all(0 <= span.start < span.end <= 121 for span in found.spans)
+    assert found.tags is None or len(found.tags) == 121
+
+
+def test_a_word_that_a_tokenizer_drops_can_be_predicted(house):
+    [found] = house.run(house.plan_for(words("Vega \u200b \ufeff shines")))
+
+    assert found.tags is None or len(found.tags) == 4
+
+
+# ---------------------------------------------------------------------------------------------- the same again
+
+MANY = (
+    "Vega shines",
+    "Kepler saw Deneb and Vega",
+    "",
+    "Tycho Brahe slept",
+    "dawn",
+    "Ada Lund met Halley over the old quay " * 5,
+    "Deneb",
+)
+
+
+def test_batches_in_another_order_or_size_give_the_same_predictions(house):
+    together = words(*MANY)
+    found = {p.id: p for p in house.run(house.plan_for(together))}
+
+    turned = house.run(house.plan_for(replace(together, sentences=together.sentences[::-1])))
+    alone = [house.run(house.plan_for(replace(together, sentences=(s,))))[0] for s in together.sentences]
+
+    assert any(p.spans for p in found.values()), "nothing is found, so nothing is compared"
+    assert {p.id: (p.spans, p.tags) for p in turned} == {p.id: (p.spans, p.tags) for p in found.values()}
+    assert [(p.spans, p.tags) for p in alone] == [(found[p.id].spans, found[p.id].tags) for p in alone]
+
+
+def test_the_same_seed_gives_the_same_answer(house, tmp_path):
+    final = house.plan_for(words(*MANY))
+
+    assert house.run(final, tmp_path / "again") == house.run(final)
+
+
+def test_a_saved_model_predicts_as_before(house, tmp_path):
+    final = house.plan_for(words(*MANY))
+    before = house.run(final)
+    for parent in final.graph()[:-1]:
+        (tmp_path / parent.key).symlink_to(house.store / parent.key)
+
+    assert house.run(final, tmp_path) == before
+
+
+def test_a_plan_is_not_made_by_chance(house):
+    for spec in REGIMES.values():
+        try:
+            one = house.plan(spec)
+        except Unsupported:
+            continue
+        assert house.plan(spec).key == one.key
+
+
+# ---------------------------------------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_the_defaults_of_a_method_are_accepted_by_its_settings(name):
+    method = methods.find(name)
+
+    assert method.settings({}) == method.Settings()
+    assert method.about().endswith(".")
+
+
+def test_every_setting_that_a_plan_uses_is_in_its_key(house):
+    """A step never receives settings: what a plan binds is what the key knows."""
+    stages = house.plan(REGIMES["supervised"]).graph()
+
+    assert not any(isinstance(value, house.method.Settings) for stage in stages for value in stage.inputs.values())
