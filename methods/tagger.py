@@ -154,7 +154,7 @@ def plan_tagger(
     if spec.regime == "zero-shot":
         return train(gold, source_dev, labels.source, source=True)
     if spec.order == "joint":
-        return train([*gold, target.train], own_dev or source_dev, labels.joint, source=True)
+        return train([*gold, target.train], own_dev or source_dev, labels.joint, source=False)
     if spec.select == "source-dev":
         raise Unsupported(
             "in sequence the head ends as the target's, so source dev cannot select it; "

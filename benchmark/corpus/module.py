@@ -12,12 +12,12 @@ from typing import Any, Protocol
 
 import pytorch_lightning as pl
 import torch
+from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from benchmark.corpus.corpus import Split
-from datasets import Dataset
 
 VERSION = 2  # rises when a change here could change a batch
 

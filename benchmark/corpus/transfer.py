@@ -5,6 +5,7 @@ split has no road into a method. Limited regimes draw nested samples: 1% is insi
 """
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -79,6 +80,10 @@ class Spec:
             raise PlanError("in-domain has no source to select on; say `select: target-dev` or `select: last`.")
         if self.dev == "none" and self.select == "target-dev":
             raise PlanError("`dev: none` leaves no dev to select on; say `select: last`.")
+        if (self.amount is None) == (self.regime in LIMITED):
+            raise PlanError(f"the regime {self.regime} {'needs an' if self.amount is None else 'takes no'} amount.")
+        if self.amount is not None and not math.isfinite(self.amount):
+            raise PlanError(f"the amount of {self.regime} must be a number; found {self.amount}.")
         if self.amount is not None and self.amount <= 0:
             raise PlanError(f"the amount of {self.regime} must be above 0; found {self.amount:g}.")
         if self.regime == "fraction" and self.amount is not None and self.amount > 1:

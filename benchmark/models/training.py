@@ -74,7 +74,7 @@ class Selection(Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, out: Any, *_: Any) -> None:
         """Stop the stage at a loss that is no number; tell how far training is, now and then."""
-        if trainer.global_step % 25 == 0:
+        if trainer.global_step % 25 == 0 or trainer.is_last_batch:
             loss = float(out["loss"])
             if not math.isfinite(loss):
                 raise StageFailed(f"loss is not a number: {loss} at step {trainer.global_step}")
@@ -140,7 +140,7 @@ def fit(
         use_distributed_sampler=False,
     )
     module.train()  # transformers hands its models over in eval mode, and Lightning leaves modes as they are
-    trainer.fit(module, datamodule=data)
+    trainer.fit(module, train_dataloaders=data.train_dataloader())
     if selection.best is not None:
         module.load_state_dict(selection.best)
     if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
@@ -168,10 +168,10 @@ def optimizer(
     head = [p for n, p in module.named_parameters() if not n.startswith("encoder.")]
     groups = [{"params": body, "lr": lr}, {"params": head, "lr": head_lr or lr}]
     adam = torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, weight_decay=weight_decay, fused=True)
-    rise = max(1, round(warmup * steps))
+    rise = max(1, round(warmup * steps)) if warmup > 0 else 0
 
     def rate(step: int) -> float:
-        if step < rise and warmup > 0:
+        if step < rise:
             return (step + 1) / rise
         return max(0.0, (steps - step) / max(1, steps - rise)) if schedule == "linear" else 1.0
 

@@ -1,5 +1,6 @@
 """Batches of like length, tokenized once, and windows that are put together again."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_batches_of_one_pool_hold_sentences_of_like_length(lengths, size, seed):
     batches = [sorted(lengths[row] for row in batch) for batch in BucketBatches(lengths, size, seed)]
     batches.sort()
 
-    assert all(one[-1] <= other[0] for one, other in zip(batches, batches[1:], strict=False))
+    assert all(one[-1] <= other[0] for one, other in itertools.pairwise(batches))
 
 
 def test_without_a_seed_the_longest_come_first_and_equals_in_their_order():
@@ -108,14 +109,12 @@ def heard(tmp_path: Path, seed: int) -> dict[int, list[list[int]]]:
     return listener.heard
 
 
-@pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader` but have no `validation_step`")
 def test_every_epoch_of_a_training_has_an_order_of_its_own(tmp_path):
     first, second, third = heard(tmp_path, 1).values()
 
     assert first != second != third != first
 
 
-@pytest.mark.filterwarnings("ignore:You passed in a `val_dataloader` but have no `validation_step`")
 def test_the_seed_of_the_module_fixes_the_order_of_a_training(tmp_path):
     assert heard(tmp_path, 1) == heard(tmp_path, 1) != heard(tmp_path, 2)
 

@@ -1,7 +1,6 @@
 """Reading column files: what is survived, and the sentence in which the rest is refused."""
 
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -168,13 +167,3 @@ def test_no_bytes_crash_the_reader(tmp_path_factory, content):
         message = f"{file}: fine"
         assert all(len(words) == len(tags) > 0 for words, tags in rows)
     assert re.match(rf"{re.escape(str(file))}(:\d+)?: ", message)
-
-
-def test_a_corpus_of_200_000_words_is_read_quickly(file):
-    file.write_text((PLAIN + "\n") * 40_000)
-    start = time.perf_counter()
-
-    rows = read(file, columns=("word", "tag"), separator="tab", types=TYPES)
-
-    assert len(rows) == 80_000
-    assert time.perf_counter() - start < 5  # a tenth of this on an idle machine

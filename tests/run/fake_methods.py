@@ -65,7 +65,7 @@ def vanish(work):
 
 def hang(work, *, pids, deaf=False):
     """Never end, with a child that does not either; `deaf`: the child hears no SIGTERM."""
-    order = "trap '' TERM; echo ready; sleep 1000" if deaf else "echo ready; sleep 1000"
+    order = "trap '' TERM; echo ready; exec sleep 1000" if deaf else "echo ready; exec sleep 1000"
     child = subprocess.Popen(["sh", "-c", order], stdout=subprocess.PIPE, text=True)
     child.stdout.readline()
     Path(f"{pids}.part").write_text(f"{os.getpid()} {child.pid}")

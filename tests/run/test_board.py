@@ -248,7 +248,7 @@ def test_seed_one_of_every_cell_is_run_before_seed_two(harbour):
 
     assert told.summary.ok == 2
     assert told.board.running_order()[0].seed == 1
-    assert list(told.work.todo.values())[0].title.endswith("seed 1")
+    assert next(iter(told.work.todo.values())).title.endswith("seed 1")
     assert list(told.work.todo.values())[-1].title.endswith("seed 2")
 
 

@@ -71,7 +71,7 @@ def module(tmp_path, monkeypatch):
     written = []
 
     def write(text: str):
-        for cached in (stages.tree_hash, stages.versions, stages._module_facts, stages._module_file):
+        for cached in (f for f in vars(stages).values() if hasattr(f, "cache_clear")):
             cached.cache_clear()
         (tmp_path / "keyed_steps.py").write_text(text)
         sys.modules.pop("keyed_steps", None)
