@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -24,7 +25,8 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Returns the exit status: 0, 1 where something is wrong, 2 for a wrong call, 130 for Ctrl-C."""
     chosen = parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, interrupt)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, interrupt)
     if not hasattr(chosen, "command"):
         parser().print_help()
         return USAGE_ERROR
@@ -96,7 +98,10 @@ def _boards(_: argparse.Namespace) -> list[tuple[str, str]]:
 
     found = []
     for name, folder in boards().items():
-        plan = yaml.safe_load((folder / "plan.yaml").read_text(encoding="utf8"))
+        try:
+            plan = yaml.safe_load((folder / "plan.yaml").read_text(encoding="utf8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            plan = {"about": "its plan cannot be read"}
         found.append((name, str(plan.get("about", "")) if isinstance(plan, dict) else ""))
     return found
 
@@ -142,7 +147,9 @@ def run(chosen: argparse.Namespace) -> int:
     from benchmark.run.store import Store
 
     cards = card_folders(chosen)
-    board = writable(read_board(chosen.board, cards))
+    board = read_board(chosen.board, cards)
+    if not chosen.dry_run:
+        board = writable(board)
     cells = board.running_order()
     if chosen.only:
         cells = [c for c in cells if any(fnmatch.fnmatch(c.name, glob) for glob in chosen.only)]
@@ -170,13 +177,13 @@ def run(chosen: argparse.Namespace) -> int:
         engine.close()
     watcher.say(closing_words(summary))
     if summary.interrupted:
-        watcher.say(f"interrupted; {summary.left} cells are left. The same command goes on from here.")
+        watcher.say(f"interrupted; cells left: {summary.left}. The same command goes on from here.")
         return INTERRUPTED
     if not chosen.no_table:
         say("")
         print_tables(board, "terminal", "strict", ["fine", "general"])
     say(f"records   {board.folder / 'records'}\nartefacts {store.root}")
-    return 1 if summary.failed else 0
+    return 0 if summary.done + summary.skipped == summary.cells else 1
 
 
 def writable(board: Any) -> Any:
@@ -197,16 +204,18 @@ def writable(board: Any) -> Any:
 
 def closing_words(summary: Any) -> str:
     """Return what a run did, in one line."""
-    from benchmark.report.watch import minutes
+    from benchmark.report.watch import counted, minutes
 
     if not summary.stages_run and not summary.ok and not summary.failed:
-        return f"nothing to do: {summary.done_before} of {summary.cells} cells are done."
-    told = [f"{summary.ok} cells done"]
+        failed = summary.cells - summary.done - summary.skipped
+        more = f", {failed} failed before (--retry-failed runs them again)" if failed else ""
+        return f"nothing to do: {counted(summary.cells, 'cell')}, {summary.done} done{more}."
+    told = [f"{counted(summary.ok, 'cell')} done"]
     if summary.failed:
         told.append(f"{summary.failed} failed")
     if summary.skipped:
         told.append(f"{summary.skipped} skipped")
-    return f"{', '.join(told)}; {summary.stages_run} stages run in {minutes(summary.seconds / 60)}."
+    return f"{', '.join(told)}; {counted(summary.stages_run, 'stage')} run in {minutes(summary.seconds / 60)}."
 
 
 def dry_run(board: Any, work: Any, store: Any) -> None:
@@ -236,7 +245,7 @@ def table(chosen: argparse.Namespace) -> int:
     """Print a board's tables, from its records alone."""
     from benchmark.run.plan import read_board
 
-    board = read_board(chosen.board, card_folders(chosen))
+    board = read_board(chosen.board, card_folders(chosen), settings=False)
     if chosen.write is not None or chosen.check is not None:
         return committed_tables(board, chosen)
     shape = "errors" if chosen.errors else "types" if chosen.per_type else "rows"

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from benchmark.corpus.card import GENERAL
 from benchmark.corpus.corpus import Split
 from benchmark.corpus.transfer import Domain, Transfer
 from benchmark.errors import Unsupported
@@ -127,6 +128,10 @@ def plan_tagger(
     if s.target_only and spec.regime == "zero-shot":
         raise Unsupported("with target_only there is nothing to learn from in zero-shot.")
     backbone = backbones.find(s.encoder, s.revision)
+    traits = [s.encoder, *(["CRF"] if s.crf else []), *(["general types"] if labels.target == GENERAL else [])]
+
+    def after(init: Stage | None) -> list[str]:
+        return ["after the source"] if init is not None else []
 
     def train(
         splits: Sequence[Split], dev: Split | None, types: Sequence[str], *, source: bool, init: Stage | None = None
@@ -134,7 +139,7 @@ def plan_tagger(
         recipe = s.recipe(source=source, selects=dev is not None)
         return Stage(
             train_tagger,
-            title=f"{'+'.join(x.corpus for x in splits)} seed {seed}",
+            title=f"{'+'.join(x.corpus for x in splits)} ({', '.join([*traits, *after(init)])}) seed {seed}",
             size=float(recipe.epochs * sum(x.n_words for x in splits)),
             backbone=backbone,
             init=init,

@@ -280,13 +280,13 @@ def test_a_dry_run_lists_cells_stages_and_minutes_and_runs_nothing(capsys, harbo
     assert (status, err) == (0, "")
     assert cells == f"{CELL}  to run"
     assert [line.split("  ", 1)[1] for line in stages.splitlines()] == [
-        "train demo-news seed 1",
-        "train demo-cinema seed 1",
+        "train demo-news (rnn) seed 1",
+        "train demo-cinema (rnn, after the source) seed 1",
         "predict demo-cinema seed 1",
     ]
     assert overview.splitlines()[:2] == [
-        "1 cells: 0 done, 1 to run",
-        "3 stages stand for 3 (0 shared); 0 in the store, 3 to run",
+        "1 cell: 0 done, 1 to run",
+        "3 stages, sharing saves 0; 0 in the store, 3 to run",
     ]
     assert overview.splitlines()[2].endswith(" on 2 slots")
     assert list(harbour.iterdir()) == [harbour / "plan.yaml"]
@@ -435,5 +435,5 @@ def test_a_board_runs_and_a_second_run_says_that_nothing_is_to_do(capsys, harbou
     assert "2 cells done; 5 stages run in " in first[1]
     assert f"records   {harbour}/records\n" in first[1]
     assert (second[0], second[2]) == (0, "")
-    assert "nothing to do: 2 of 2 cells are done.\n" in second[1]
+    assert "nothing to do: 2 cells, 2 done.\n" in second[1]
     assert len(list((harbour / "records").rglob("*.json"))) == 2

@@ -287,8 +287,8 @@ def _begin_words_with_blanks(tokenizer: Any) -> None:
     from tokenizers import pre_tokenizers
 
     outer: Any = tokenizer.backend_tokenizer.pre_tokenizer
-    steps: list[Any] = list(outer) if isinstance(outer, pre_tokenizers.Sequence) else [outer]
-    for step in steps:
+    several = isinstance(outer, (pre_tokenizers.Sequence,))
+    for step in outer if several else [outer]:
         if isinstance(step, pre_tokenizers.ByteLevel):
             step.add_prefix_space = True
 

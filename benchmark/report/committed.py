@@ -33,7 +33,7 @@ def block(name: str, folder: Path, cells: Sequence[Any]) -> str:
 
 
 def _marks(name: str) -> re.Pattern[str]:
-    return re.compile(rf"(<!-- cdner table {re.escape(name)} -->\n)(.*?)(\n<!-- end -->)", re.DOTALL)
+    return re.compile(rf"(<!-- cdner table {re.escape(name)} -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
 def write(name: str, folder: Path, cells: Sequence[Any], pages: Iterable[Path] = ()) -> list[Path]:
@@ -66,4 +66,4 @@ def _replaced(page: Path, name: str, text: str) -> str:
         raise RecordError(f"{page}: the page cannot be read ({error.strerror}).") from None
     if not _marks(name).search(old):
         raise RecordError(f"{page}: there is no `<!-- cdner table {name} -->` ... `<!-- end -->` in it; add the marks.")
-    return _marks(name).sub(lambda m: m[1] + text + m[3], old)
+    return _marks(name).sub(lambda m: m[1] + text + "\n" + m[3], old)

@@ -27,6 +27,15 @@ def minutes(value: float | None) -> str:
     return f"{int(value // 60)} h {value % 60:.0f} min"
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "cell"), counted(2, "cell")
+    ('1 cell', '2 cells')
+    """
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
 def name_of(stage: Any) -> str:
     """Return a stage as a person calls it."""
     step = stage.step.__name__
@@ -49,13 +58,12 @@ def overview(work: Any) -> list[str]:
     told.append(to_run + (f", {stale} of them stale" if stale else ""))
     shared = work.references - len(work.stages)
     lines = [
-        f"{len(cells)} cells: {', '.join(told)}",
-        f"{len(work.stages)} stages stand for {work.references} ({shared} shared); "
+        f"{counted(len(cells), 'cell')}: {', '.join(told)}",
+        f"{counted(len(work.stages), 'stage')}, sharing saves {shared}; "
         f"{work.stored} in the store, {len(work.todo)} to run",
     ]
     if work.todo:
-        slots = f"{work.slots} slot" + ("s" if work.slots > 1 else "")
-        lines.append(f"about {minutes(work.minutes)} on {slots}")
+        lines.append(f"estimate: {minutes(work.minutes)} on {counted(work.slots, 'slot')}")
     return lines
 
 
@@ -120,7 +128,7 @@ class Screen(Lines):
             table.add_row(Text("•", style="green"), name_of(stage), figures(progress), f"{seconds:.0f} s")
         foot = f"{self.ended_stages} of {self.total} stages"
         if left is not None:
-            foot += f" · about {minutes(left)} left"
+            foot += f" · {minutes(left)} left"
         self.live.update(Group(table, Text(foot, style="bold")))
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ class Summary:
     """What a run did, and what it left."""
 
     cells: int
-    done_before: int
+    done: int
     ok: int
     failed: int
     skipped: int
@@ -308,6 +308,13 @@ class Runner:
 
     def end(self, job: Running, ending: Ending) -> None:
         """Take note of a stage's end, and write the records of the cells that hung on it."""
+        try:
+            self.settle_end(job, ending)
+        finally:
+            self.store.discard(job.scratch)
+
+    def settle_end(self, job: Running, ending: Ending) -> None:
+        """Free the stages that waited for this one, or fail them with it."""
         seconds = time.monotonic() - job.began
         key = job.stage.key
         reason = None if self.store.has(key) else job.stopped or failure(job.scratch, ending.code)
@@ -322,7 +329,6 @@ class Runner:
                     heapq.heappush(self.ready, (self.order[child], child))
             for item in self.open.pop(key, ()):
                 self.finish(item)
-        self.store.discard(job.scratch)
         if reason is None and len(self.spent) % 5 == 1:
             self.estimator = Estimator(self.store)
             self.guess.update({k: self.estimator.seconds([stage]) for k, stage in self.waiting.items()})
@@ -355,7 +361,8 @@ class Runner:
             counted = score_cell(item, predictions, data=self.data)
         except CdnerError as error:
             self.counts["failed"] += 1
-            self.write(item, {"status": "failed", "reason": f"the predictions cannot be scored: {error}"})
+            told = str(error).replace(str(predictions), predictions.name)
+            self.write(item, {"status": "failed", "reason": f"the predictions cannot be scored: {told}"})
             return
         self.counts["ok"] += 1
         self.write(item, {"status": "ok", "reason": None, **counted}, predictions)
@@ -446,9 +453,9 @@ def failure(scratch: Path, code: int) -> str:
         told = json.loads(path.read_text(encoding="utf8"))
         detail = told["message"].strip().splitlines()
         line = detail[-1] if detail else ""
-        return told["reason"] if line.startswith(told["reason"]) else f"{told['reason']}: {told['error']}: {line}"[:500]
+        return line[:500] if line.startswith(told["reason"]) else f"{told['reason']}: {told['error']}: {line}"[:500]
     if code < 0:
-        return f"killed by signal {-code}" + (" (out of memory, perhaps)" if code == -9 else "")
+        return f"killed by signal {-code}" + (" (for want of memory, or by a person)" if code == -9 else "")
     log = scratch / "artefact" / "log.txt"
     tail = log.read_text(encoding="utf8", errors="replace").strip().splitlines()[-3:] if log.is_file() else []
     return f"error: exit status {code}: {' / '.join(tail)}"[:500]

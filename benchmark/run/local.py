@@ -31,12 +31,14 @@ class LocalEngine(Engine):
         self._gpu: dict[Path, str] = {}
         self._running: set[Path] = set()
         self._server: subprocess.Popen[str] | None = None
+        self._ready = threading.Event()  # the server has imported all, and forks from now on
         self._log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - closed in `close`; what the server itself complains of
 
     def warm(self) -> None:
         """Start the fork server, without waiting until its imports are done."""
         if self._server is not None and self._server.poll() is None:
             return
+        self._ready = threading.Event()
         environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
         self._server = subprocess.Popen(
             [sys.executable, "-m", "benchmark.run.worker"],
@@ -47,12 +49,14 @@ class LocalEngine(Engine):
             env=environment,
             start_new_session=True,
         )
-        threading.Thread(target=self._listen, args=(self._server,), daemon=True).start()
+        threading.Thread(target=self._listen, args=(self._server, self._ready), daemon=True).start()
 
-    def _listen(self, server: "subprocess.Popen[str]") -> None:
+    def _listen(self, server: "subprocess.Popen[str]", ready: threading.Event) -> None:
         assert server.stdout is not None
         for line in server.stdout:
             answer = json.loads(line)
+            if "ready" in answer:
+                ready.set()
             if "ended" in answer:
                 self._endings.put(Ending(Path(answer["ended"]), int(answer["code"])))
         self._endings.put(None)
@@ -75,10 +79,11 @@ class LocalEngine(Engine):
                 found.append(self._endings.get_nowait())
         except queue.Empty:
             pass
+        endings = [ending for ending in found if ending is not None]
         if None in found:
             self._server_died()
-            found.extend(Ending(scratch, -9) for scratch in self._running)
-        endings = [ending for ending in found if ending is not None]
+            told = {ending.scratch for ending in endings}
+            endings.extend(Ending(scratch, -9) for scratch in self._running - told)
         for ending in endings:
             self._running.discard(ending.scratch)
             if ending.scratch in self._gpu:
@@ -88,6 +93,7 @@ class LocalEngine(Engine):
     def _server_died(self) -> None:
         assert self._server is not None
         code = self._server.wait()
+        let_go(self._server)
         self._log.seek(0)
         told = self._log.read()
         self._server = None
@@ -108,19 +114,29 @@ class LocalEngine(Engine):
     def close(self) -> None:
         """Close the server's input, upon which it ends all that runs, and itself."""
         if self._server is None:
+            self._log.close()
             return
         server, self._server = self._server, None
         assert server.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             server.stdin.close()
+        if not self._ready.is_set():
+            server.kill()  # it still imports and has forked nothing; its imports are not waited for
         try:
             server.wait(timeout=10)
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
-        if server.stdout is not None:
-            server.stdout.close()
+        let_go(server)
         self._log.close()
+
+
+def let_go(server: "subprocess.Popen[str]") -> None:
+    """Close the pipes of a server that has ended."""
+    for pipe in (server.stdin, server.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 def gpus() -> list[str]:

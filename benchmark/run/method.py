@@ -1,5 +1,6 @@
 """What a method is: settings with the paper's defaults, and a plan that ends in predictions."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields
@@ -56,6 +57,8 @@ class Method(ABC):
                 problem = error.errors()[0]
                 options = problem.get("ctx", {}).get("expected", "")
                 hint = nearest(value, [o.strip(" '") for o in str(options).replace(" or ", ",").split(",")])
+                if isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value):
+                    hint = f" YAML reads {value} as text; write {value.replace('e', '.0e')}."
                 raise PlanError(f"{where}: {name} is {value!r}: {problem['msg'].lower()}.{hint}") from None
         try:
             return cls.Settings(**changed)

@@ -1,5 +1,6 @@
 """A board's plan becomes cells. Everything in it is checked before anything runs."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from benchmark.errors import PlanError, UnknownName, nearest
 BOARD_KEYS = ("about", "variants", "transfers", "seeds", "budget")
 VARIANT_KEYS = ("method", "set")
 TRANSFER_KEYS = ("sources", "target", "targets", "order", "regime", "draws", "select", "dev", "seeds", "set")
+EXAMPLES = {"fraction": 0.05, "sentences": 40, "shots": 5}
 BUDGET_KEYS = ("minutes_per_stage",)
 
 
@@ -110,10 +112,11 @@ def find_board(name: str) -> Path:
     return known[name]
 
 
-def read_board(name: str, cards: tuple[Path, ...] = ()) -> Board:
+def read_board(name: str, cards: tuple[Path, ...] = (), *, settings: bool = True) -> Board:
     """Return the board called `name`, its plan checked. Raises PlanError, UnknownName or CardError.
 
-    Methods are looked up and their settings checked; no corpus is read.
+    Methods are looked up and their settings checked, unless `settings` is False: that imports them, and torch with
+    them. No corpus is read.
     """
     folder = find_board(name)
     path = folder / "plan.yaml"
@@ -122,19 +125,21 @@ def read_board(name: str, cards: tuple[Path, ...] = ()) -> Board:
     except OSError as error:
         raise PlanError(f"{path}: the plan cannot be read ({error.strerror}).") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path}: this is no YAML: {' '.join(str(error).split())}.") from None
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}: line {mark.line + 1}" if mark else str(path)
+        raise PlanError(f"{where}: this is no YAML: {getattr(error, 'problem', None) or error}.") from None
     try:
-        return _board(folder, plan, cards)
+        return _board(folder, plan, cards, settings)
     except (PlanError, UnknownName) as error:
         raise type(error)(f"{path}: {error}") from None
 
 
-def _board(folder: Path, plan: Any, cards: tuple[Path, ...]) -> Board:
+def _board(folder: Path, plan: Any, cards: tuple[Path, ...], check: bool) -> Board:
     top = mapping(plan, "the plan", BOARD_KEYS)
     for key in ("variants", "transfers"):
         if not top.get(key):
             raise PlanError(f"the plan has no {key}; it needs variants, transfers and seeds.")
-    variants = _variants(top["variants"])
+    variants = _variants(top["variants"], check)
     seeds = whole_numbers(top.get("seeds", [1]), "seeds")
     known = find_cards(cards)
     if not isinstance(top["transfers"], list):
@@ -144,7 +149,8 @@ def _board(folder: Path, plan: Any, cards: tuple[Path, ...]) -> Board:
     for variant in variants:
         for spec, own_seeds, changed, where in asked:
             settings = {**variant.set, **changed}
-            check_settings(variant.method, settings, f"{where}, variant {variant.name}")
+            if check:
+                check_settings(variant.method, settings, f"{where}, variant {variant.name}")
             cells.extend(Cell(variant, spec, seed, settings) for seed in own_seeds)
     names = [c.name for c in cells]
     twice = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
@@ -152,7 +158,7 @@ def _board(folder: Path, plan: Any, cards: tuple[Path, ...]) -> Board:
         raise PlanError(f"the cell {twice[0]} stands in two transfers; a cell's name must mean one thing.")
     budget = mapping(top.get("budget") or {}, "budget", BUDGET_KEYS)
     minutes = budget.get("minutes_per_stage")
-    if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or minutes <= 0):
+    if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not minutes > 0):
         raise PlanError(f"budget.minutes_per_stage is {short(minutes)}, expected a number above 0.")
     return Board(folder.name, folder, text(top.get("about", ""), "about"), tuple(cells), minutes)
 
@@ -164,7 +170,7 @@ def check_settings(method: str, changed: Mapping[str, Any], where: str) -> Any:
     return methods.find(method).settings(changed, where)
 
 
-def _variants(entry: Any) -> list[Variant]:
+def _variants(entry: Any, check: bool) -> list[Variant]:
     found = []
     for name, value in mapping(entry, "variants").items():
         if not name or any(c in name for c in "/\\ \t\n") or name.startswith((".", "-")):
@@ -174,7 +180,8 @@ def _variants(entry: Any) -> list[Variant]:
             raise PlanError(f"variants.{name} names no method; say `method: tagger`, or another.")
         method = text(inner["method"], f"variants.{name}.method")
         changed = mapping(inner.get("set") or {}, f"variants.{name}.set")
-        check_settings(method, changed, f"variants.{name}.set")
+        if check:
+            check_settings(method, changed, f"variants.{name}.set")
         found.append(Variant(name, method, changed))
     return found
 
@@ -224,12 +231,12 @@ def _regime(value: Any, where: str) -> tuple[str, float | None]:
         choice(word, f"{where}, regime", REGIMES)
         if word not in LIMITED:
             raise PlanError(f"{where}: the regime {word} takes no amount; write `regime: {word}`.")
-        if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+        if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not math.isfinite(amount):
             raise PlanError(f"{where}: the amount of {word} is {short(amount)}, expected a number.")
         return word, float(amount)
     word = choice(value, f"{where}, regime", REGIMES)
     if word in LIMITED:
-        raise PlanError(f"{where}: the regime {word} needs an amount; write `regime: {{{word}: 0.05}}` or the like.")
+        raise PlanError(f"{where}: the regime {word} needs an amount; write `regime: {{{word}: {EXAMPLES[word]}}}`.")
     return word, None
 
 

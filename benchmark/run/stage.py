@@ -5,12 +5,12 @@ A step is a function `step(work, *, ...)` that reads bound inputs and writes one
 
     values   splits by content hash, backbones by their weights, parents by key, all else as JSON
     code     a step of a method's file: its syntax tree and the definitions of that file that it reaches, so that
-             comments, docstrings and other steps do not count. Shared code in `benchmark/`: the number that each
-             module declares as VERSION, for every module that the step's file imports, directly or not
+             comments, docstrings and other steps do not count; and the files beside it that it imports. Shared
+             code in `benchmark/`: the number that each module declares as VERSION, for every module that the step's
+             file imports, directly or not
 """
 
 import ast
-import builtins
 import hashlib
 import inspect
 import json
@@ -192,8 +192,49 @@ def code(step: Callable[..., None]) -> dict[str, Any]:
     shared = step.__module__.split(".")[0] == "benchmark"
     found: dict[str, Any] = {"versions": dict(versions(file))}
     if not shared:
+        beside = {name: _file_hash(path) for name, path in _beside(file).items()}
+        if beside:
+            found["beside"] = beside
         found["tree"] = tree_hash(file, step.__name__)
     return found
+
+
+@lru_cache(maxsize=256)
+def _beside(file: Path) -> dict[str, Path]:
+    """Return the modules in the folder of a file, or under it, that the file reaches by imports, by name."""
+    found: dict[str, Path] = {}
+    waiting = [file]
+    while waiting:
+        for name in _imported(ast.parse(waiting.pop().read_text(encoding="utf8"))):
+            try:
+                spec = find_spec(name)
+            except (ImportError, AttributeError, ValueError):
+                continue
+            if spec is None or not spec.origin or not spec.has_location:
+                continue
+            path = Path(spec.origin)
+            near = path.resolve().is_relative_to(file.resolve().parent) and path.suffix == ".py"
+            if near and path.name != "__init__.py" and path != file and name not in found:
+                found[name] = path
+                waiting.append(path)
+    return dict(sorted(found.items()))
+
+
+def _file_hash(file: Path) -> str:
+    """Return a hash of all that a file defines, without comments and docstrings."""
+    nodes = [ast.unparse(_bare(node)) for node in ast.parse(file.read_text(encoding="utf8")).body]
+    return hashlib.sha256("\n".join(nodes).encode()).hexdigest()[:32]
+
+
+def _imported(tree: ast.Module) -> list[str]:
+    """Return the names that a file imports, anywhere in it; of `from a import b`, both `a` and `a.b`."""
+    names: set[str] = set()
+    for inner in ast.walk(tree):
+        if isinstance(inner, ast.Import):
+            names.update(alias.name for alias in inner.names)
+        elif isinstance(inner, ast.ImportFrom) and inner.module and inner.level == 0:
+            names.update([inner.module, *(f"{inner.module}.{alias.name}" for alias in inner.names)])
+    return sorted(names)
 
 
 @lru_cache(maxsize=256)
@@ -212,14 +253,14 @@ def tree_hash(file: Path, name: str) -> str:
         nodes = [_bare(node) for node in defined[current]]
         reached[current] = "\n".join(ast.unparse(node) for node in nodes)
         names = {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name)}
-        waiting.extend(n for n in names if n in defined and not hasattr(builtins, n))
+        waiting.extend(n for n in names if n in defined)
     text = json.dumps(sorted(reached.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _definitions(tree: ast.Module) -> dict[str, list[ast.stmt]]:
     found: dict[str, list[ast.stmt]] = {}
-    for node in tree.body:
+    for node in _statements(tree.body):
         names: list[str] = []
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names = [node.name]
@@ -231,6 +272,18 @@ def _definitions(tree: ast.Module) -> dict[str, list[ast.stmt]]:
         for name in names:
             found.setdefault(name, []).append(node)
     return found
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield the statements of a module, those under `if`, `try` and `with` too."""
+    for node in body:
+        yield node
+        if isinstance(node, (ast.If, ast.Try, ast.With)):
+            yield from _statements(node.body)
+            for name in ("orelse", "finalbody"):
+                yield from _statements(getattr(node, name, []))
+            for handler in getattr(node, "handlers", []):
+                yield from _statements(handler.body)
 
 
 def _bare(node: ast.stmt) -> ast.stmt:
@@ -273,13 +326,7 @@ def _module_facts(file: Path) -> tuple[tuple[str, int] | None, tuple[Path, ...]]
         if is_version and file.resolve().is_relative_to(root):
             name = ".".join(["benchmark", *file.resolve().relative_to(root).with_suffix("").parts])
             declared = (name, int(ast.literal_eval(node.value)))  # type: ignore[attr-defined]
-    names: set[str] = set()
-    for inner in ast.walk(tree):
-        if isinstance(inner, ast.Import):
-            names.update(alias.name for alias in inner.names)
-        elif isinstance(inner, ast.ImportFrom) and inner.module and inner.level == 0:
-            names.update([inner.module, *(f"{inner.module}.{alias.name}" for alias in inner.names)])
-    return declared, tuple(path for path in map(_module_file, sorted(names)) if path is not None)
+    return declared, tuple(path for path in map(_module_file, _imported(tree)) if path is not None)
 
 
 @lru_cache(maxsize=1024)

@@ -11,6 +11,7 @@ When standard input closes, whoever asked is gone: every group is killed and the
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -33,6 +34,7 @@ WARM = (
     "datasets",
     "benchmark.models.tagging",
 )
+PR_SET_PDEATHSIG = 1  # prctl(2)
 GRACE = 3.0  # seconds between terminate and kill
 
 
@@ -57,6 +59,7 @@ class Server:
 
     def __init__(self, answers: Any, woken: int) -> None:
         self.answers, self.woken = answers, woken
+        self.pid = os.getpid()
         self.running: dict[int, str] = {}  # process id -> scratch folder
         self.kill_at: dict[int, float] = {}
         self.buffer = b""
@@ -104,6 +107,7 @@ class Server:
             try:
                 os.setsid()
                 signal.set_wakeup_fd(-1)
+                self.let_go()
                 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
                     signal.signal(number, signal.SIG_DFL)
                 if request.get("gpu") is not None:
@@ -112,6 +116,17 @@ class Server:
             finally:
                 os._exit(code)
         self.running[pid] = request["run"]
+
+    def let_go(self) -> None:
+        """In a stage's process: die with the server, and hold neither its questions nor its answers."""
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != self.pid:  # it died in between
+                os._exit(1)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        os.close(self.answers.fileno())
 
     def reap(self) -> None:
         """Tell of every process that has ended."""
@@ -131,6 +146,7 @@ class Server:
         while self.running and time.monotonic() < deadline:
             for pid in list(self.running):
                 if os.waitpid(pid, os.WNOHANG)[0]:
+                    signal_group(pid, signal.SIGKILL)  # what it may have left behind
                     del self.running[pid]
             time.sleep(0.02)
         for pid in self.running:

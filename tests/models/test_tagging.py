@@ -443,19 +443,13 @@ def test_progress_is_told_after_every_epoch(tmp_path):
     fitted(tmp_path, [10.0, 20.0], epochs=2)
     told = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
 
-    assert [(t["epoch"], t["of"], t["dev_f1"]) for t in told] == [(1.0, 2, 10.0), (2.0, 2, 20.0)]
+    assert [(t["epoch"], t["of"], t["dev_f1"]) for t in told if "dev_f1" in t] == [(1.0, 2, 10.0), (2.0, 2, 20.0)]
 
 
-def test_a_loss_that_is_no_number_fails_a_long_training_soon(tmp_path):
+def test_a_loss_that_is_no_number_fails_the_training_at_the_end_of_its_epoch(tmp_path):
     with pytest.raises(StageFailed) as caught:
         fitted(tmp_path, None, Countdown(nan_from=3), epochs=20)
-    assert str(caught.value) == "loss is not a number: nan at step 25"
-
-
-def test_a_loss_that_is_no_number_fails_a_short_training_at_its_end(tmp_path):
-    with pytest.raises(StageFailed) as caught:
-        fitted(tmp_path, None, Countdown(nan_from=3), epochs=2)
-    assert str(caught.value) == "loss is not a number: the weights are not finite after training"
+    assert str(caught.value) == "loss is not a number: nan at step 4"
 
 
 def test_a_loss_that_is_no_number_fails_a_short_training_that_keeps_an_earlier_epoch(tmp_path):

@@ -95,7 +95,7 @@ class Told:
     @property
     def counts(self):
         s = self.summary
-        return {"ok": s.ok, "failed": s.failed, "skipped": s.skipped, "stages": s.stages_run, "before": s.done_before}
+        return {"ok": s.ok, "failed": s.failed, "skipped": s.skipped, "stages": s.stages_run, "before": s.done}
 
     def record(self, cell: str = CELL) -> dict:
         return json.loads((self.board.folder / "records" / f"{cell}.json").read_text())
@@ -192,7 +192,7 @@ def test_the_source_is_learned_once_for_all_targets(harbour):
     assert told.counts == {"ok": 2, "failed": 0, "skipped": 0, "stages": 5, "before": 2}
     assert told.closing().startswith("2 cells done; 5 stages run in ")
     assert told.printed.startswith(
-        "2 cells: 0 done, 2 to run\n5 stages stand for 6 (1 shared); 0 in the store, 5 to run\nabout under a minute on 2 slots\n"
+        "2 cells: 0 done, 2 to run\n5 stages, sharing saves 1; 0 in the store, 5 to run\nestimate: under a minute on 2 slots\n"
     )
     costs = [told.record(f"echo/{NEWS}--{t}/supervised/seed1")["cost"] for t in (FILM, SKY)]
     assert all(cost["alone_seconds"] is not None for cost in costs)
@@ -204,7 +204,7 @@ def test_a_second_run_does_nothing_and_says_so(harbour):
     told = harbour({})
 
     assert told.steps == []
-    assert told.closing() == "nothing to do: 1 of 1 cells are done."
+    assert told.closing() == "nothing to do: 1 cell, 1 done."
     assert (told.board.folder / "records" / f"{CELL}.json").read_bytes() == before
 
 
@@ -309,7 +309,7 @@ def test_a_skipped_cell_has_its_reason(harbour):
     assert (record["status"], record["reason"], record["final"], record["stages"]) == (
         "skipped", f"{FILM} is too far away.", None, [],
     )  # fmt: skip
-    assert told.closing().startswith("1 cells done, 1 skipped; 3 stages run in ")
+    assert told.closing().startswith("1 cell done, 1 skipped; 3 stages run in ")
 
 
 def test_a_record_of_a_skipped_cell_is_not_written_again(harbour, tmp_path):
@@ -362,7 +362,7 @@ def test_ctrl_c_keeps_finished_records_and_the_next_run_goes_on(harbour):
     assert json.loads(written[0].read_text())["status"] == "ok"
     assert list((told.store.root / "scratch").iterdir()) == []
     again = harbour(plan)
-    assert (again.summary.done_before, again.summary.ok) == (4, 3)
+    assert (again.summary.done, again.summary.ok) == (4, 3)
 
 
 def test_a_run_leaves_no_scratch_behind(harbour):

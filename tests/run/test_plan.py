@@ -338,10 +338,7 @@ def test_transfers_that_are_no_list_are_refused(board):
 def test_what_is_no_yaml_is_refused_with_the_place(board):
     folder = board("variants: {tagger: {method: tagger}\n")
 
-    assert refusal(folder) == (
-        'this is no YAML: while parsing a flow mapping in "<unicode string>", line 1, column 11: variants: {tagger: '
-        "{method: tagger} ^ expected ',' or '}', but got '<stream end>' in \"<unicode string>\", line 2, column 1: ^."
-    )
+    assert refusal(folder) == "line 2: this is no YAML: expected ',' or '}', but got '<stream end>'."
 
 
 def test_the_refusal_keeps_its_kind(board):

@@ -188,7 +188,7 @@ def test_a_step_that_kills_itself_ends_with_the_signal(engine, store, fakes):
     scratch, code = run(engine, store, stage)
 
     assert (code, store.has(stage.key)) == (-9, False)
-    assert failure(scratch, code) == "killed by signal 9 (out of memory, perhaps)"
+    assert failure(scratch, code) == "killed by signal 9 (for want of memory, or by a person)"
 
 
 def test_a_step_that_vanishes_is_told_by_its_last_words(engine, store, fakes):
