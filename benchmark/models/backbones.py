@@ -19,13 +19,15 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import PlanError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+
+    from benchmark.corpus.module import Features
 
 VERSION = 1  # rises when a change here could change a prediction
 
@@ -131,18 +133,6 @@ def package_versions(names: Sequence[str]) -> dict[str, str | None]:
 
 
 # ---------------------------------------------------------------------------------------------- words to numbers
-
-
-class Features(Protocol):
-    """Turns the words of a sentence into windows of numbers, and windows into a batch."""
-
-    identity: str
-
-    def encode(self, words: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the windows of one sentence; none for no words."""
-
-    def collate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, "Tensor"]:
-        """Return a batch padded to its longest member."""
 
 
 def windows(lengths: Sequence[int], room: int) -> list[tuple[int, int, int, int]]:
@@ -267,7 +257,7 @@ def _padded(rows: Sequence[Sequence[int]], fill: int) -> tuple["Tensor", "Tensor
     return padded.view(len(rows), longest), torch.arange(longest)[None] < sizes[:, None]
 
 
-def features(backbone: Backbone) -> Features:
+def features(backbone: Backbone) -> "Features":
     """Return the words-to-numbers side of a backbone."""
     if backbone.name == "rnn":
         return HashedWords()

@@ -31,14 +31,6 @@ class Method(ABC):
         """
 
     @classmethod
-    def about(cls) -> str:
-        """Return one line on the method: the first of its file, or of its own docstring."""
-        import sys
-
-        text = sys.modules[cls.__module__].__doc__ or cls.__doc__ or ""
-        return text.strip().split("\n", 1)[0]
-
-    @classmethod
     def settings(cls, changed: Mapping[str, Any], where: str = "set") -> Any:
         """Return the settings with some changed. Raises PlanError for an unknown one or a value of the wrong kind."""
         known = [f.name for f in fields(cls.Settings)]

@@ -1,7 +1,6 @@
 """Entities of new text, by the trained model of a cell: the cell's own last stage, bound to other words."""
 
 import re
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,21 +48,23 @@ def predict(item: Planned, words: Split, store: Store, engine: Engine, tell: Cal
         tell(f"the store lacks what this cell's model is made of; building {len(todo)}: {listed}")
     for stage in todo.values():
         run_one(stage, store, engine)
-    folder = run_one(final, store, engine)
-    return read_predictions(folder / "predictions.jsonl")
+    try:
+        folder = run_one(final, store, engine, cached=False)
+        return read_predictions(folder / "predictions.jsonl")
+    finally:
+        store.forget(final, words)  # the user's text is nobody else's
 
 
-def run_one(stage: Stage, store: Store, engine: Engine) -> Path:
+def run_one(stage: Stage, store: Store, engine: Engine, *, cached: bool = True) -> Path:
     """Run one stage whose parents are in the store, and return its artefact's folder. Raises StageFailed."""
     if store.has(stage.key):
         return store.folder(stage.key)
-    scratch = store.prepare(stage, threads=engine.threads * engine.slots)
+    scratch = store.prepare(stage, threads=engine.threads * engine.slots, cached=cached)
     try:
         engine.start(scratch)
         endings = engine.wait(0.2)
         while not endings:
             endings = engine.wait(0.2)
-            time.sleep(0)
         if not store.has(stage.key):
             raise StageFailed(f"{stage.step.__name__} ({stage.title}) failed: {failure(scratch, endings[0].code)}")
     finally:

@@ -77,8 +77,11 @@ class Store:
         """Return where the split of a hash lies."""
         return self.root / "splits" / f"{hash_}.jsonl"
 
-    def prepare(self, stage: Stage, *, threads: int, note: Mapping[str, Any] | None = None) -> Path:
-        """Make the scratch folder of a stage, with the request that a worker reads. Returns the folder."""
+    def prepare(self, stage: Stage, *, threads: int, cached: bool = True) -> Path:
+        """Make the scratch folder of a stage, with the request that a worker reads. Returns the folder.
+
+        cached   whether the step may keep what can be made again, tokenized splits, for others
+        """
         for split in stage.splits:
             self.put_split(split)
         scratch = self.root / "scratch" / f"{stage.key}.{uuid.uuid4().hex[:12]}"
@@ -92,7 +95,7 @@ class Store:
             "title": stage.title,
             "size": stage.size,
             "threads": threads,
-            "note": dict(note or {}),
+            "cached": cached,
         }
         (scratch / "request.json").write_text(json.dumps(request), encoding="utf8")
         return scratch
@@ -120,6 +123,11 @@ class Store:
     def discard(self, scratch: Path) -> None:
         """Remove a scratch folder."""
         shutil.rmtree(scratch, ignore_errors=True)
+
+    def forget(self, stage: Stage, split: Split) -> None:
+        """Remove the artefact of a stage, and a split that it alone was bound to."""
+        shutil.rmtree(self.folder(stage.key), ignore_errors=True)
+        self.split_file(split.hash).unlink(missing_ok=True)
 
 
 def file_hash(path: Path) -> str:

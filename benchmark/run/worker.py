@@ -33,6 +33,7 @@ WARM = (
     "pytorch_lightning",
     "datasets",
     "benchmark.models.tagging",
+    "benchmark.run.store",
 )
 PR_SET_PDEATHSIG = 1  # prctl(2)
 GRACE = 3.0  # seconds between terminate and kill
@@ -192,7 +193,7 @@ def execute(scratch: Path) -> None:
     store = Store(Path(request["store"]))
     work = Work(
         folder=scratch / "artefact",
-        cache=store.root / "encoded",
+        cache=store.root / "encoded" if request["cached"] else None,
         threads=request["threads"],
         progress=scratch / "progress.jsonl",
     )

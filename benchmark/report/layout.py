@@ -1,0 +1,291 @@
+"""Rows laid out as tables: what stands where, its marks, and the title and footer around it.
+
+tables   rows -> Table     nothing in one column that may not be compared
+Table    title, heads, lines of Entry, notes, footer
+Entry    one box: a number or a word, and its marks
+Marks    the letters and daggers of a table, and the notes that explain them
+
+What a column never mixes (protocol, type level, regime, selection rule, corpus and scorer versions) is part of the
+group that a table is made of, so no renderer has to look at it. A cell that has no number says why: `failed`,
+`skipped` and partial cells carry a letter, and the letter's reason stands under the table.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any
+
+from benchmark.report.rows import ERRORS, NO_RECORD, AnyRow, ErrorRow, Row, Summary, TypeRow, apart, grouped
+
+DASH = "—"
+SELECTED = {"last": "last model"}  # what is not here reads "selected on <rule>"
+TONES = {"failed": "red", "skipped": "yellow", "missing": "dim", "general only": "dim"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One box of a table: a number or a word, and its marks."""
+
+    word: str = ""
+    mean: float | None = None
+    std: float | None = None
+    part: str = ""  # (2/3): two of three cells are ok
+    dagger: bool = False  # another precision than the rest of the table
+    note: str = ""  # the letter of its reason
+    best: bool = False
+    tone: str = ""  # a rich style
+    digits: int = 2
+
+    @property
+    def number(self) -> tuple[str, str]:
+        """The mean and the deviation as printed; an empty text for what is not there."""
+        mean, std = ("" if n is None else f"{n:.{self.digits}f}" for n in (self.mean, self.std))
+        return mean, std
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table laid out, for any renderer. The first `labels` entries of `heads` and of each line are names."""
+
+    title: str
+    heads: list[Entry]
+    lines: list[list[Entry]]
+    notes: list[tuple[str, str]]  # mark, text; a mark of one or two small letters stands raised
+    footer: str
+    rows: list[AnyRow]
+    labels: int = 1
+
+
+def tables(rows: Sequence[AnyRow]) -> list[Table]:
+    """Return the rows laid out, one table per group whose numbers may be compared, in the order of the rows."""
+    laid_out: list[Table] = []
+    for group in grouped(rows, lambda row: (type(row), *_comparable(row))):
+        parts = apart(group, _versions)
+        several = {name for part in parts for name, version in _known(part).items() if _differs(name, version, parts)}
+        for part in parts:
+            present = {row.target for row in part}
+            targets = [t for t in dict.fromkeys(row.target for row in group) if t in present]
+            laid_out.append(
+                _LAYOUTS[type(part[0])](part, targets, [f"{n} v{v}" for n, v in _known(part).items() if n in several])
+            )
+    return laid_out
+
+
+def _comparable(row: AnyRow) -> tuple[Hashable, ...]:
+    """Return all that must be equal within a table, but for versions."""
+    alike = (tuple(row.sources), row.regime, row.select, row.types)
+    if isinstance(row, TypeRow):
+        return *alike, row.protocol, row.target
+    return (*alike, row.protocol) if isinstance(row, Row) else alike
+
+
+def _versions(row: Summary) -> dict[str, int]:
+    return row.corpora | ({} if row.scorer is None else {"scorer": row.scorer})
+
+
+def _known(rows: Sequence[Summary]) -> dict[str, int]:
+    return {name: version for row in rows for name, version in _versions(row).items()}
+
+
+def _differs(name: str, version: int, parts: Sequence[Sequence[Summary]]) -> bool:
+    return any(_known(part).get(name, version) != version for part in parts)
+
+
+def _score_table(rows: list[Row], targets: list[str], versions: list[str]) -> Table:
+    """Lay out variants by targets, and the average where there are several."""
+    marks = Marks.of(rows)
+    backbones = len({row.backbone for row in rows if row.backbone}) > 1
+    lines = []
+    for own in grouped(rows, lambda row: row.variant):
+        at = {row.target: row for row in own}
+        names = [Entry(own[0].variant), *([Entry(own[0].backbone or DASH)] if backbones else [])]
+        values = [_value(at[t], marks) if t in at else Entry(DASH, tone="dim") for t in targets]
+        lines.append([*names, *values, *([_average(at, targets)] if len(targets) > 1 else [])])
+    labels = 1 + backbones
+    heads = ["variant", *(["backbone"] if backbones else []), *targets, *(["average"] if len(targets) > 1 else [])]
+    title = _title(f"{rows[0].protocol} F1", rows, versions)
+    lines = transposed([col if i < labels else _crowned(col) for i, col in enumerate(transposed(lines))])
+    notes = marks.notes + _dashes(rows, lines, averaged=len(targets) > 1)
+    return Table(title, [Entry(h) for h in heads], lines, notes, _footer(rows, backbones), [*rows], labels)
+
+
+def _error_table(rows: list[ErrorRow], targets: list[str], versions: list[str]) -> Table:
+    """Lay out kinds of errors by variants, target after target. The marks of a row stand at its variant."""
+    marks = Marks.of(rows)
+    lines = []
+    for block in ([row for row in rows if row.target == target] for target in targets):
+        for i, row in enumerate(block):
+            counts = [_number_or_word(row, row.errors[kind], None, digits=1) for kind in ERRORS]
+            lines.append([Entry(row.target if i == 0 else ""), _marked(row, Entry(row.variant), marks), *counts])
+    heads = [Entry(h) for h in ("target", "variant", *ERRORS.values())]
+    title = _title("mean counts of errors", rows, versions)
+    return Table(title, heads, lines, marks.notes + _dashes(rows, lines), _footer(rows, False), [*rows], 2)
+
+
+def _type_table(rows: list[TypeRow], targets: list[str], versions: list[str]) -> Table:
+    """Lay out variants by entity types. The marks of a variant stand in its head; the best of a line is bold."""
+    marks = Marks.of(rows)
+    columns = grouped(rows, lambda row: row.variant)
+    heads = [Entry("type"), Entry("gold"), *(_marked(col[0], Entry(col[0].variant), marks) for col in columns)]
+    lines = []
+    for name in dict.fromkeys(row.type for row in rows):
+        found = [next((row for row in col if row.type == name), None) for col in columns]
+        gold = next((row.gold for row in found if row and row.gold is not None), None)
+        values = [_number_or_word(r, r.f1, r.std) if r else Entry(DASH, tone="dim") for r in found]
+        lines.append([Entry(name or DASH), Entry("", gold, digits=0) if name else Entry(DASH), *_crowned(values)])
+    title = _title(f"{rows[0].protocol} F1 by type", rows, versions)
+    return Table(title, heads, lines, marks.notes + _dashes(rows, lines), _footer(rows, False), [*rows], 1)
+
+
+_LAYOUTS: dict[type[Summary], Callable[[Any, list[str], list[str]], Table]] = {
+    Row: _score_table,
+    ErrorRow: _error_table,
+    TypeRow: _type_table,
+}
+
+
+def _number_or_word(row: Summary, mean: float | None, std: float | None, digits: int = 2) -> Entry:
+    """Return a row's number, or the word that says how it ended."""
+    if mean is not None:
+        return Entry("", mean, std, digits=digits)
+    return Entry(DASH if row.status == "missing" else row.status, tone=TONES.get(row.status, "dim"))
+
+
+def _marked(row: Summary, entry: Entry, marks: "Marks") -> Entry:
+    part = f"({row.cells}/{row.expected})" if row.status == "partial" else ""
+    return replace(entry, part=part, dagger=marks.odd(row), note=marks.letters.get(row.reason or "", ""))
+
+
+def _value(row: Row, marks: "Marks") -> Entry:
+    return _marked(row, _number_or_word(row, row.f1, row.std), marks)
+
+
+def _average(at: Mapping[str, Row], targets: list[str]) -> Entry:
+    """Return the mean over the targets, where each has a number."""
+    found = [at[t] for t in targets if t in at]
+    means = [row.f1 for row in found if row.f1 is not None]
+    if len(means) < len(targets):
+        return Entry(DASH, tone="dim")
+    ok, expected = sum(row.cells for row in found), sum(row.expected for row in found)
+    return Entry("", fmean(means), part=f"({ok}/{expected})" if ok < expected else "")
+
+
+def _crowned(entries: list[Entry]) -> list[Entry]:
+    """Mark the best as printed, where at least two entries have numbers."""
+    printed = [round(e.mean, e.digits) for e in entries if e.mean is not None]
+    if len(printed) < 2:
+        return entries
+    return [replace(e, best=e.mean is not None and round(e.mean, e.digits) == max(printed)) for e in entries]
+
+
+def transposed(lines: list[list[Entry]]) -> list[list[Entry]]:
+    """Return the columns of some lines, or the lines of some columns."""
+    return [list(column) for column in zip(*lines, strict=True)]
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The letters and daggers of a table, and the notes that explain them."""
+
+    letters: dict[str, str]  # reason -> letter
+    precision: str  # the table's usual one
+    notes: list[tuple[str, str]]
+
+    @classmethod
+    def of(cls, rows: Sequence[Summary]) -> "Marks":
+        """Return the marks that these rows need. Rows with the same reason share a letter."""
+        lettered = [row for row in rows if row.reason and row.reason != NO_RECORD]
+        letters = {reason: _letter(i) for i, reason in enumerate(dict.fromkeys(str(r.reason) for r in lettered))}
+        usual = Counter(p for row in rows for p in row.precision_used).most_common(1)
+        marks = cls(letters, usual[0][0] if usual else "", [])
+        for group in grouped(lettered, lambda row: row.reason):
+            hint = "; see the table of general types" if group[0].status == "general only" else ""
+            reason = " ".join(str(group[0].reason).split())  # a line, whatever line breaks it came with
+            marks.notes.append((letters[str(group[0].reason)], f"{reason}: {_places(group, rows)}{hint}"))
+        odd = grouped([row for row in rows if marks.odd(row)], lambda row: tuple(row.precision_used))
+        if odd:
+            each = "; ".join(f"{' and '.join(group[0].precision_used)} ({_places(group, rows)})" for group in odd)
+            marks.notes.append(("†", f"not in {marks.precision} like the rest: {each}"))
+        if any(row.status == "partial" for row in rows):
+            marks.notes.append(("(n/m)", "n of m cells are ok, and the number is theirs"))
+        return marks
+
+    def odd(self, row: Summary) -> bool:
+        """Tell whether a number was computed in another precision than most of its table."""
+        return bool(row.precision_used) and row.precision_used != [self.precision]
+
+
+# Notes, titles, footers
+
+
+def _dashes(rows: Sequence[Summary], lines: list[list[Entry]], averaged: bool = False) -> list[tuple[str, str]]:
+    """Return the note that says what a dash means in this table, where it has one."""
+    absent = any(row.reason == NO_RECORD and not row.cells for row in rows)
+    gaps = averaged and any(line[-1].mean is None for line in lines)
+    means = ["no record yet"] * absent + ["no average without every target"] * gaps
+    return [(DASH, "; ".join(means))] if means else []
+
+
+def _letter(index: int) -> str:
+    """Return a, b, ... z, aa, ab, ...
+
+    >>> [_letter(i) for i in (0, 25, 26)]
+    ['a', 'z', 'aa']
+    """
+    before = _letter(index // 26 - 1) if index >= 26 else ""
+    return before + chr(ord("a") + index % 26)
+
+
+def _places(chosen: Sequence[Summary], rows: Sequence[Summary]) -> str:
+    """Say where the chosen rows stand in a table: whole variants, whole targets, then `crf on ai, movie`."""
+    grid = dict.fromkeys((row.variant, row.target) for row in rows)
+    wanted = dict.fromkeys((row.variant, row.target) for row in chosen)
+    left, parts = [*wanted], []
+    for axis in (0, 1):
+        for name in dict.fromkeys(pair[axis] for pair in left):
+            own = [pair for pair in grid if pair[axis] == name]
+            if all(pair in wanted for pair in own) and any(pair in left for pair in own):
+                parts.append(name)
+                left = [pair for pair in left if pair not in own]
+    for variant in dict.fromkeys(pair[0] for pair in left):
+        parts.append(f"{variant} on {', '.join(pair[1] for pair in left if pair[0] == variant)}")
+    return "; ".join(parts) if left else ", ".join(parts)
+
+
+def _title(what: str, rows: Sequence[Summary], versions: list[str]) -> str:
+    first = rows[0]
+    targets = {row.target for row in rows}
+    target = first.target if len(targets) == 1 else ("…" if first.sources else "each target")
+    route = f"{'+'.join(first.sources)} → {target}" if first.sources else f"{target} alone"
+    select = SELECTED.get(first.select, f"selected on {first.select}")
+    return " · ".join([what, f"{first.types} types", route, first.regime, select, *versions])
+
+
+def _footer(rows: Sequence[Summary], backbones_shown: bool) -> str:
+    backbones = [] if backbones_shown else list(dict.fromkeys(row.backbone for row in rows if row.backbone))
+    parts = [_repeats(rows), f"backbone {', '.join(backbones)}" if backbones else "", _versions_used(rows)]
+    return " · ".join(part for part in parts if part)
+
+
+def _repeats(rows: Sequence[Summary]) -> str:
+    """Say how many seeds and draws the plan has, and where it has other numbers of them."""
+    plans: dict[tuple[int, int], list[Summary]] = {}
+    for row in rows:
+        plans.setdefault((len(row.planned_seeds), len(row.planned_draws)), []).append(row)
+    usual = max(plans, key=lambda plan: (max(plan) > 1, len(plans[plan])))
+    others = [f"; {_plan(plan)} for {_places(plans[plan], rows)}" for plan in plans if plan != usual]
+    plain = max(usual) <= 1 or not any(getattr(row, "std", None) is not None for row in rows)
+    return ("" if plain else "mean ± sample deviation over ") + _plan(usual) + "".join(others)
+
+
+def _plan(plan: tuple[int, int]) -> str:
+    seeds, draws = (f"{n} {name}{'s' * (n != 1)}" for n, name in zip(plan, ("seed", "draw"), strict=True))
+    return f"{draws} × {seeds}" if plan[1] else seeds
+
+
+def _versions_used(rows: Sequence[Summary]) -> str:
+    known = _known(rows)
+    scorer = f"scorer v{known.pop('scorer')}" if "scorer" in known else ""
+    same = f"corpora v{next(iter(known.values()))}" if len(set(known.values())) == 1 else ""
+    return " · ".join(p for p in (same or ", ".join(f"{n} v{v}" for n, v in known.items()), scorer) if p)

@@ -1,0 +1,379 @@
+"""Records and the cells that a plan expects, as rows: what came of a variant on a transfer.
+
+load        folder         -> records    JSON as it stands under `records/`
+rows        cells, records -> Row        one variant x transfer x regime, over its seeds and draws
+error_rows  cells, records -> ErrorRow   the same for kinds of errors
+type_rows   cells, records -> TypeRow    the same for single entity types
+
+A row without a number says why: its `status` is the worst of its cells' and `reason` has theirs.
+"""
+
+import gc
+import json
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any, Protocol, TypeVar
+
+from benchmark.errors import RecordError, UnknownName, nearest
+from benchmark.score.protocols import PROTOCOLS, Counts
+
+Record = dict[str, Any]
+T = TypeVar("T")
+
+NO_RECORD = "no record"
+LEVELS = ("fine", "general")
+ERRORS = {"hit": "hits", "type": "wrong type", "boundary": "boundary", "missed": "missed", "spurious": "spurious"}
+
+
+class Cell(Protocol):
+    """What a table needs to know of a cell that the plan expects."""
+
+    @property
+    def name(self) -> str:
+        """The cell as records name it: `tagger/conll2003--ai/supervised/seed1`."""
+
+    @property
+    def variant(self) -> str:
+        """The row of the board."""
+
+    @property
+    def method(self) -> str:
+        """The method behind the variant."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The corpora learned from."""
+
+    @property
+    def target(self) -> str:
+        """The corpus predicted."""
+
+    @property
+    def regime(self) -> str:
+        """The regime's label: `supervised`, `fraction-0.01`."""
+
+    @property
+    def select(self) -> str:
+        """The selection rule: `target-dev`, `source-dev`, `last`."""
+
+    @property
+    def draw(self) -> int | None:
+        """Which sample of the target's gold, where the regime draws one."""
+
+    @property
+    def seed(self) -> int:
+        """The random seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What came of the cells that differ in seed and draw alone."""
+
+    variant: str
+    method: str
+    backbone: str | None
+    sources: list[str]
+    target: str
+    regime: str
+    select: str
+    types: str  # fine | general
+    seeds: list[int]  # of the cells that are ok
+    draws: list[int]
+    planned_seeds: list[int]  # of all cells
+    planned_draws: list[int]
+    cells: int  # how many are ok
+    expected: int  # how many there should be
+    status: str  # ok | partial | failed | skipped | missing | general only
+    reason: str | None
+    precision_used: list[str]
+    corpora: dict[str, int]  # name -> version
+    scorer: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Summary):
+    """The scores of a variant on a transfer. Percent; None where nothing is ok."""
+
+    protocol: str
+    metrics: dict[str, float | None]
+    f1: float | None
+    std: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorRow(Summary):
+    """The mean counts of hits and of each kind of error (the keys of ERRORS)."""
+
+    errors: dict[str, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypeRow(Summary):
+    """The F1 of a variant on one entity type. `type` is None where no record tells which types there are."""
+
+    protocol: str
+    type: str | None
+    gold: float | None  # mentions, as the protocol counts them
+    f1: float | None
+    std: float | None
+
+
+AnyRow = Row | ErrorRow | TypeRow
+
+
+# Records
+
+
+def load(folder: Path | str) -> list[Record]:
+    """Return every record under `<folder>/records/`, in the order of their paths; none where there is no such folder.
+
+    Raises RecordError, naming the file, for one that is not JSON or not a record.
+    """
+    with _no_collection():
+        return [_read(path) for path in sorted((Path(folder) / "records").rglob("*.json"))]
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Hold the garbage collector back: it goes over the million small lists of JSON again and again, in vain."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _read(path: Path) -> Record:
+    mend = "Mend or delete it and run the board again."
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path}: this record cannot be read ({error}). {mend}") from error
+    if not isinstance(record, dict) or not {"cell", "status"} <= record.keys():
+        raise RecordError(f"{path}: a record is an object with `cell` and `status`, and this is none. {mend}")
+    return record
+
+
+def _by_cell(records: Iterable[Record]) -> dict[str, Record]:
+    """Map cells to their records. Of two for one cell an ok one stays, else the later."""
+    found: dict[str, Record] = {}
+    for record in records:
+        kept = found.get(record["cell"])
+        if kept is None or kept["status"] != "ok" or record["status"] == "ok":
+            found[record["cell"]] = record
+    return found
+
+
+# Cells and records -> rows
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one expected cell ended. `part` is the part of its record that was asked for, where it is ok."""
+
+    cell: Cell
+    status: str
+    reason: str | None = None
+    record: Record | None = None
+    part: Any = None
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """The versions of corpora and scorer behind the number; none where there is no number."""
+        if self.status != "ok" or self.record is None:
+            return {}
+        return _corpora(self.record) | {"scorer": self.record["scorer"]}
+
+
+def rows(
+    cells: Iterable[Cell], records: Iterable[Record], *, protocol: str = "strict", types: str = "fine"
+) -> list[Row]:
+    """Return one row per variant, sources, target, regime and selection rule, in the order of `cells`.
+
+    A metric is the mean over cells of each cell's metric. `std` is the sample deviation (n - 1) of F1 over all cells
+    of a row, draws x seeds taken together; None for a single cell. Cells scored under differing versions of a corpus
+    or of the scorer are never averaged: they make two rows. A method of level `general` has no number in `fine` rows.
+    """
+    check("protocol", protocol, PROTOCOLS)
+    find = partial(_scores, types=types, protocol=protocol)
+    found = _gather(cells, records, types=types, find=find, lacks=f"not scored under {protocol}")
+    return [_row(common, ok, protocol) for common, ok in found]
+
+
+def error_rows(cells: Iterable[Cell], records: Iterable[Record], *, types: str = "fine") -> list[ErrorRow]:
+    """Return the mean count of each kind of error, one row for each that `rows` has."""
+    found = _gather(cells, records, types=types, find=partial(_errors, types=types), lacks="errors not counted")
+    return [
+        ErrorRow(**common, errors={kind: _mean([o.part.get(kind, 0) for o in ok]) for kind in ERRORS})
+        for common, ok in found
+    ]
+
+
+def type_rows(
+    cells: Iterable[Cell],
+    records: Iterable[Record],
+    *,
+    target: str | None = None,
+    protocol: str = "strict",
+    types: str = "fine",
+) -> list[TypeRow]:
+    """Return the F1 of each entity type of `target` (default: of every target), type by type within a variant.
+
+    A type that a record does not count had no gold and no prediction there: its counts are zero.
+    """
+    check("protocol", protocol, PROTOCOLS)
+    cells = [cell for cell in cells if target in (None, cell.target)]
+    find = partial(_scores, types=types, protocol=protocol)
+    found = list(_gather(cells, records, types=types, find=find, lacks=f"not scored under {protocol}"))
+    names: dict[str, dict[str, None]] = {}
+    for common, ok in found:
+        names.setdefault(common["target"], {}).update(dict.fromkeys(t for o in ok for t in o.part.get("types", {})))
+    return [
+        _type_row(common, ok, protocol, name) for common, ok in found for name in (*names[common["target"]],) or (None,)
+    ]
+
+
+def _row(common: dict[str, Any], ok: list[Outcome], protocol: str) -> Row:
+    each = [_metrics(protocol, o.part["all"], o.part.get("types", {})) for o in ok]
+    names = ["f1", "precision", "recall", *each[0]] if each else ["f1", "precision", "recall"]
+    means = {name: _mean([m[name] for m in each if name in m]) for name in dict.fromkeys(names)}
+    return Row(**common, protocol=protocol, metrics=means, f1=means["f1"], std=_deviation([m["f1"] for m in each]))
+
+
+def _type_row(common: dict[str, Any], ok: list[Outcome], protocol: str, name: str | None) -> TypeRow:
+    counts = [o.part.get("types", {}).get(name, [0, 0, 0]) for o in ok] if name else []
+    f1 = [_metrics(protocol, c, {str(name): c})["f1"] for c in counts]
+    gold = _mean([hit + missed for hit, _, missed in counts])
+    return TypeRow(**common, protocol=protocol, type=name, gold=gold, f1=_mean(f1), std=_deviation(f1))
+
+
+def _gather(
+    cells: Iterable[Cell], records: Iterable[Record], *, types: str, find: Callable[[Record], Any], lacks: str
+) -> Iterator[tuple[dict[str, Any], list[Outcome]]]:
+    """Yield, for every row to be, the fields of Summary and the outcomes that are ok."""
+    check("type level", types, LEVELS)
+    records = list(records)
+    known = _by_cell(records)
+    general = {r["variant"] for r in records if r.get("level") == "general"} if types == "fine" else set()
+    backbones = {r["variant"]: r.get("backbone") for r in records}
+    outcomes = [_outcome(cell, known.get(cell.name), cell.variant in general, find, lacks) for cell in cells]
+    for group in grouped(outcomes, _line):
+        for one in apart(group, lambda o: o.versions):
+            yield _summary(one, group, types, backbones), [o for o in one if o.status == "ok"]
+
+
+def _line(outcome: Outcome) -> Hashable:
+    cell = outcome.cell
+    return cell.variant, cell.sources, cell.target, cell.regime, cell.select
+
+
+def _outcome(cell: Cell, record: Record | None, general: bool, find: Callable[[Record], Any], lacks: str) -> Outcome:
+    if general:
+        return Outcome(cell, "general only", "general types only")
+    if record is None:
+        return Outcome(cell, "missing", NO_RECORD)
+    if record["status"] != "ok":
+        return Outcome(cell, record["status"], record.get("reason") or "no reason recorded")
+    part = find(record)
+    return Outcome(cell, "ok", None, record, part) if part else Outcome(cell, "missing", lacks)
+
+
+def _summary(
+    one: list[Outcome], group: list[Outcome], types: str, backbones: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """Return the fields of Summary for the cells of `one`, a part of `group` with the same versions throughout."""
+    cell = group[0].cell
+    ok = [o for o in one if o.status == "ok"]
+    reasons = [o.reason for o in group if o.reason]
+    reasons += ["scored under other versions"] * any(o.status == "ok" and o not in one for o in group)
+    return {
+        "variant": cell.variant,
+        "method": cell.method,
+        "backbone": backbones.get(cell.variant),
+        "sources": list(cell.sources),
+        "target": cell.target,
+        "regime": cell.regime,
+        "select": cell.select,
+        "types": types,
+        "seeds": sorted({o.cell.seed for o in ok}),
+        "draws": sorted({o.cell.draw for o in ok if o.cell.draw is not None}),
+        "planned_seeds": sorted({o.cell.seed for o in group}),
+        "planned_draws": sorted({o.cell.draw for o in group if o.cell.draw is not None}),
+        "cells": len(ok),
+        "expected": len(group),
+        "status": _status(len(ok), group),
+        "reason": "; ".join(dict.fromkeys(reasons)) or None,
+        "precision_used": sorted({str(o.record["provenance"]["precision"]) for o in ok if o.record}),
+        "corpora": {name: version for o in ok if o.record for name, version in _corpora(o.record).items()},
+        "scorer": next((o.record["scorer"] for o in ok if o.record), None),
+    }
+
+
+def _status(ok: int, group: list[Outcome]) -> str:
+    """Return the status of a row: of cells that ended differently without a number, the worst."""
+    if ok:
+        return "ok" if ok == len(group) else "partial"
+    found = {o.status for o in group}
+    return next((s for s in ("failed", "skipped", "missing") if s in found), "general only")
+
+
+def _scores(record: Record, *, types: str, protocol: str) -> Any:
+    return (record.get("scores") or {}).get(types, {}).get(protocol)
+
+
+def _errors(record: Record, *, types: str) -> Any:
+    return (record.get("errors") or {}).get(types)
+
+
+def _metrics(protocol: str, total: Sequence[int], types: Mapping[str, Sequence[int]]) -> dict[str, float]:
+    return PROTOCOLS[protocol].metrics(Counts(*total), {name: Counts(*c) for name, c in types.items()})
+
+
+def _corpora(record: Record) -> dict[str, int]:
+    return {name: card["version"] for name, card in record["corpora"].items()}
+
+
+def _mean(numbers: Sequence[float]) -> float | None:
+    return fmean(numbers) if numbers else None
+
+
+def _deviation(numbers: Sequence[float]) -> float | None:
+    return stdev(numbers) if len(numbers) > 1 else None
+
+
+def check(what: str, name: str, known: Iterable[str]) -> None:
+    """Raise UnknownName, with the nearest of the known names, where `name` is none of them."""
+    options = list(known)
+    if name not in options:
+        raise UnknownName(f"there is no {what} {name!r}.{nearest(name, options)} There are: {', '.join(options)}.")
+
+
+def grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
+    """Return the items in groups of equal keys, groups in the order of their first item."""
+    groups: dict[Hashable, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return list(groups.values())
+
+
+def apart(items: list[T], versions: Callable[[T], Mapping[str, int]]) -> list[list[T]]:
+    """Return the items in as few groups as keep differing versions of one thing apart, the newest first.
+
+    An item that names no versions (it has no number) goes to the newest.
+    """
+    bins: list[tuple[dict[str, int], list[int]]] = []
+    for index in sorted(range(len(items)), key=lambda i: -sum(versions(items[i]).values())):
+        own = versions(items[index])
+        fits = (b for b in bins if all(b[0].get(name, version) == version for name, version in own.items()))
+        known, members = next(fits, ({}, []))
+        if not members:
+            bins.append((known, members))
+        known.update(own)
+        members.append(index)
+    return [[items[i] for i in sorted(members)] for _, members in bins]
