@@ -35,12 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CdnerError as error:
         print(f"cdner: {error}", file=sys.stderr)  # noqa: T201
         return 1
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # a pager that was closed
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return 0
+        print(f"cdner: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
+        return 1
     except KeyboardInterrupt:
         print("cdner: interrupted", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a pager that was closed
-        return 0
 
 
 def interrupt(*_: object) -> NoReturn:
@@ -123,11 +126,12 @@ def lint(chosen: argparse.Namespace) -> int:
 
     status = 0
     cards = card_folders(chosen)
+    source = chosen.source or (chosen.corpus[0] if len(chosen.corpus) > 1 else None)
     for number, name in enumerate(chosen.corpus or find_cards(cards)):
         if number:
             say("")
         try:
-            say(render(check(name, data=data_folder(chosen), cards=cards, source=chosen.source)))
+            say(render(check(name, data=data_folder(chosen), cards=cards, source=source if source != name else None)))
         except CdnerError as error:
             say(f"{name}: refused")
             print(f"cdner: {error}", file=sys.stderr)  # noqa: T201
@@ -164,7 +168,7 @@ def run(chosen: argparse.Namespace) -> int:
             engine.warm()
         store = Store.open(paths.store_folder())
         planned = plan_cells(board, cells, data=data_folder(chosen), cards=cards)
-        work = workload(planned, store, engine.slots, retry_failed=chosen.retry_failed)
+        work = workload(board, planned, store, engine.slots, retry_failed=chosen.retry_failed)
         if chosen.dry_run:
             dry_run(board, work, store)
             return 0
@@ -229,6 +233,8 @@ def dry_run(board: Any, work: Any, store: Any) -> None:
             state = "done"
         elif item.failed:
             state = "failed before"
+        elif item in work.rescore:
+            state = "to score again: gold, a card or the scorer has changed"
         else:
             state = "stale: its record is of other ingredients" if item.stale else "to run"
         say(f"{item.cell.name}  {state}")
@@ -341,18 +347,25 @@ def predict(chosen: argparse.Namespace) -> int:
 def text_lines(given: list[str]) -> list[str]:
     """Return the lines to predict: the text itself, the file that it names, or standard input."""
     if not given or given == ["-"]:
-        return sys.stdin.read().splitlines()
+        return decoded(sys.stdin.buffer.read(), "standard input")
     lines: list[str] = []
     for text in given:
         try:
             is_file = Path(text).is_file()
         except OSError:  # longer than a file's name may be
             is_file = False
-        try:
-            lines.extend(Path(text).read_text(encoding="utf8").splitlines() if is_file else text.splitlines())
-        except UnicodeDecodeError:
-            raise CdnerError(f"{text}: the file is no UTF-8 text; convert it first.") from None
+        if not is_file and text.endswith(".txt") and not any(c.isspace() for c in text):
+            raise CdnerError(f"{text}: there is no such file.")
+        lines.extend(decoded(Path(text).read_bytes(), text) if is_file else text.splitlines())
     return lines
+
+
+def decoded(content: bytes, where: str) -> list[str]:
+    """Return the lines of UTF-8 text."""
+    try:
+        return content.decode().splitlines()
+    except UnicodeDecodeError:
+        raise CdnerError(f"{where}: this is no UTF-8 text; convert it first.") from None
 
 
 # ---------------------------------------------------------------------------------------------------- the arguments
@@ -429,9 +442,9 @@ def parser() -> argparse.ArgumentParser:
     verb = add("card", card, "cdner card ai")
     verb.add_argument("corpus", metavar="CORPUS")
 
-    verb = add("lint", lint, "cdner lint ai music --source conll2003", data=True)
+    verb = add("lint", lint, "cdner lint conll2003 ai music", data=True)
     verb.add_argument("corpus", nargs="*", metavar="CORPUS", help="default: every corpus")
-    verb.add_argument("--source", metavar="CORPUS", help="report also what these corpora share with this one")
+    verb.add_argument("--source", metavar="CORPUS", help="report what the others share with this one (default: the first of several)")
 
     verb = add("run", run, "cdner run minilm --data ~/ner --only 'tagger/*/seed1'", data=True)
     verb.add_argument("board", metavar="BOARD", help="a board's name, or a folder with a plan.yaml")

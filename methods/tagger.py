@@ -11,7 +11,7 @@ Departs  The papers' label space is the target's in both stages; ours is each co
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from benchmark.corpus.card import GENERAL
 from benchmark.corpus.corpus import Split
@@ -134,7 +134,13 @@ def plan_tagger(
         return ["after the source"] if init is not None else []
 
     def train(
-        splits: Sequence[Split], dev: Split | None, types: Sequence[str], *, source: bool, init: Stage | None = None
+        splits: Sequence[Split],
+        dev: Split | None,
+        types: Sequence[str],
+        *,
+        source: bool,
+        init: Stage | None = None,
+        **more: Any,
     ) -> Stage:
         recipe = s.recipe(source=source, selects=dev is not None)
         return Stage(
@@ -149,9 +155,14 @@ def plan_tagger(
             crf=s.crf,
             recipe=recipe,
             seed=seed,
+            **more,
         )
 
     own_dev = target.dev if spec.select == "target-dev" else None
+    if s.target_only and spec.select == "source-dev":
+        raise Unsupported(
+            "with target_only there is no source to select on; say `select: target-dev` or `select: last`."
+        )
     if s.target_only or spec.regime == "in-domain":
         return train([target.train], own_dev, labels.target, source=False)
     source_dev = merge([d.dev for d in sources if d.dev is not None]) if spec.select == "source-dev" else None
@@ -159,7 +170,8 @@ def plan_tagger(
     if spec.regime == "zero-shot":
         return train(gold, source_dev, labels.source, source=True)
     if spec.order == "joint":
-        return train([*gold, target.train], own_dev or source_dev, labels.joint, source=False)
+        allowed = {} if own_dev is None else {"allowed": labels.target}  # dev is read as test will be
+        return train([*gold, target.train], own_dev or source_dev, labels.joint, source=False, **allowed)
     if spec.select == "source-dev":
         raise Unsupported(
             "in sequence the head ends as the target's, so source dev cannot select it; "

@@ -128,10 +128,11 @@ def read_card(path: Path) -> Card:
     )
 
 
-class _Loader(yaml.SafeLoader):
+class OnceLoader(yaml.SafeLoader):
     """The safe loader, which refuses a key that stands twice in one mapping."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+        """Return the mapping, or raise ConstructorError at the second of two equal keys."""
         seen: set[object] = set()
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if isinstance(key, yaml.ScalarNode):
@@ -144,7 +145,7 @@ class _Loader(yaml.SafeLoader):
 
 def _parse(path: Path) -> object:
     try:
-        return yaml.load(path.read_bytes(), _Loader)
+        return yaml.load(path.read_bytes(), OnceLoader)
     except OSError as error:
         raise CardError(f"{path}: the card cannot be read ({error.strerror}).") from error
     except yaml.MarkedYAMLError as error:

@@ -27,13 +27,14 @@ def read(
     """
     width, word_at, tag_at = len(columns), columns.index("word"), columns.index("tag")
     split = _at_tabs if separator == "tab" else _at_blanks
+    blanks = " " if separator == "tab" else " \t"  # a line of these alone ends a sentence
     checked: dict[str, tuple[str, str]] = {}  # a tag as it stands -> the tag, its type
     sentences: list[tuple[list[str], list[str]]] = []
     words: list[str] = []
     tags: list[str] = []
     before = ""  # the type of the mention that an I- could continue
     for number, line in enumerate(_text(path).split("\n"), start=1):
-        if not line.strip(" \t"):
+        if not line.strip(blanks):
             if words:
                 sentences.append((words, tags))
                 words, tags = [], []
@@ -46,6 +47,8 @@ def read(
             word, raw = parts[word_at], parts[tag_at]
             if not word.strip():
                 raise ValueError(f"the word is empty: {line!r}. Mend the line.")
+            if word[0] == " " or word[-1] == " ":
+                raise ValueError(f"the word {word!r} begins or ends with a blank. Mend the line.")
             tag, type_ = checked.get(raw) or checked.setdefault(raw, _check_tag(raw.strip(" "), types))
             if type_ != before and tag[0] == "I":
                 follows = f"a mention of type {before!r}" if before else "O" if words else "the start of a sentence"

@@ -147,7 +147,7 @@ def build(
     spec.check()
     sources = []
     for name in spec.sources:
-        corpus = corpora(name, data=data, cards=cards)
+        corpus = corpora(name, data=data, cards=cards, dev="card" if spec.select == "source-dev" else spec.dev)
         sources.append(Domain(corpus.card, corpus.train, corpus.dev))
     corpus = corpora(spec.target, data=data, cards=cards, dev=spec.dev)
     train, dev = shown(spec, corpus.train, corpus.dev)

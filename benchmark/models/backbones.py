@@ -21,7 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import PlanError
+from benchmark.errors import PlanError, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +65,11 @@ def find(name: str, revision: str | None = None) -> Backbone:
     if Path(name).expanduser().is_dir():
         folder = Path(name).expanduser().resolve()
         return Backbone(name, _files_hash(folder, SAVED), str(folder))
+    if revision is not None and not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise PlanError(
+            f"the revision of {name!r} is {revision!r}, expected a commit of 40 hexadecimal digits: a branch or a tag "
+            "may mean other weights tomorrow."
+        )
     return Backbone(name, revision or _hub_revision(name))
 
 
@@ -95,6 +100,7 @@ def _file_hash(file: Path, _changed: int) -> str:
 @lru_cache(maxsize=64)
 def _hub_revision(name: str) -> str:
     """Return the commit that `name` stands for: the one in the hub's cache, else the hub's newest."""
+    import httpx2  # the hub's own client, whose faults the hub lets through
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
@@ -104,6 +110,7 @@ def _hub_revision(name: str) -> str:
         raise PlanError(
             f"there is no backbone {name!r}: it is neither 'minilm' nor 'rnn' nor a folder nor a hub id."
         ) from None
+    hint = nearest(name, ("minilm", "rnn"))
     if isinstance(cached, str):
         return Path(cached).parent.name
     reason = "the hub is switched off (HF_HUB_OFFLINE)"
@@ -113,11 +120,11 @@ def _hub_revision(name: str) -> str:
             if revision:
                 return revision
             reason = "the hub names no revision of it"
-        except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ValueError) as error:
+        except (HfHubHTTPError, OfflineModeIsEnabled, httpx2.HTTPError, OSError, ValueError) as error:
             reason = f"the hub did not give it ({type(error).__name__})"
     raise PlanError(
-        f"the backbone {name!r} is not in the hub's cache, and {reason}. Three ways out: a network connection; a copy "
-        "of the model in a folder, named by its path; or the embedded backbone 'minilm'."
+        f"the backbone {name!r} is not in the hub's cache, and {reason}.{hint} Three ways out: a network connection; "
+        "a copy of the model in a folder, named by its path; or the embedded backbone 'minilm'."
     )
 
 
@@ -172,7 +179,7 @@ class WordPieces:
 
     def __init__(self, tokenizer: Any, identity: str, max_length: int) -> None:
         self.tokenizer = tokenizer
-        self.identity = f"{identity}/{max_length}"
+        self.identity = f"{identity}/{max_length}/{VERSION}"
         self.prefix, self.suffix = _specials(tokenizer)
         self.room = max_length - len(self.prefix) - len(self.suffix)
         self._known: dict[str, list[int]] = {}
@@ -217,7 +224,7 @@ def _specials(tokenizer: Any) -> tuple[list[int], list[int]]:
 class HashedWords:
     """Four hashed features a word, for the LSTM: lower-cased word, prefix, suffix and shape."""
 
-    identity = f"hashed/{RNN_ROWS}"
+    identity = f"hashed/{RNN_ROWS}/{VERSION}"
     room = 1024
 
     def encode(self, words: Sequence[str]) -> list[dict[str, Any]]:

@@ -187,6 +187,7 @@ def train_tagger(
     crf: bool,
     recipe: Recipe,
     seed: int,
+    allowed: Sequence[str] | None = None,
 ) -> None:
     """Train a tagger and write it as an artefact.
 
@@ -194,6 +195,7 @@ def train_tagger(
     train   splits, trained jointly; their span types are labels
     dev     chooses the epoch by strict F1; None: the last epoch is kept
     types   the labels of the head; a span of another type is refused
+    allowed the labels that dev may be tagged with; None: all
     """
     training.prepare(seed, work.threads)
     merged = merge(train)
@@ -227,7 +229,7 @@ def train_tagger(
     gold = [] if dev is None else [to_tags(len(s.words), s.spans or ()) for s in dev.sentences]
 
     def dev_f1() -> float:
-        found = model.decode(data, "dev", precision=used)
+        found = model.decode(data, "dev", precision=used, allowed=allowed)
         model.train()
         return strict_counts(gold, found).all.f1
 
@@ -243,6 +245,7 @@ def train_tagger(
         clip=recipe.clip,
     )
     model.save(work.folder, backbone, {"taken_over": taken, "fitted": asdict(fitted)})
+    (work.folder / "about.json").write_text(json.dumps({"precision": fitted.precision}), encoding="utf8")
 
 
 def tag(

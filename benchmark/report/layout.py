@@ -74,7 +74,7 @@ def tables(rows: Sequence[AnyRow]) -> list[Table]:
 
 def _comparable(row: AnyRow) -> tuple[Hashable, ...]:
     """Return all that must be equal within a table, but for versions."""
-    alike = (tuple(row.sources), row.regime, row.select, row.types)
+    alike = (tuple(row.sources), row.regime, row.select, row.order, row.dev, row.types)
     if isinstance(row, TypeRow):
         return *alike, row.protocol, row.target
     return (*alike, row.protocol) if isinstance(row, Row) else alike
@@ -259,7 +259,8 @@ def _title(what: str, rows: Sequence[Summary], versions: list[str]) -> str:
     target = first.target if len(targets) == 1 else ("…" if first.sources else "each target")
     route = f"{'+'.join(first.sources)} → {target}" if first.sources else f"{target} alone"
     select = SELECTED.get(first.select, f"selected on {first.select}")
-    return " · ".join([what, f"{first.types} types", route, first.regime, select, *versions])
+    aside = [first.order] * (first.order != "sequence") + ["no dev cut"] * (first.dev == "none")
+    return " · ".join([what, f"{first.types} types", route, first.regime, *aside, select, *versions])
 
 
 def _footer(rows: Sequence[Summary], backbones_shown: bool) -> str:

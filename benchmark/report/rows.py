@@ -61,6 +61,18 @@ class Cell(Protocol):
         """The selection rule: `target-dev`, `source-dev`, `last`."""
 
     @property
+    def order(self) -> str:
+        """The order of learning: `sequence`, `joint`, `merge`."""
+
+    @property
+    def dev(self) -> str:
+        """`card`, or `none` where the target's dev is left in train."""
+
+    @property
+    def changed(self) -> Mapping[str, Any]:
+        """The settings that the plan changes."""
+
+    @property
     def draw(self) -> int | None:
         """Which sample of the target's gold, where the regime draws one."""
 
@@ -80,6 +92,8 @@ class Summary:
     target: str
     regime: str
     select: str
+    order: str
+    dev: str
     types: str  # fine | general
     seeds: list[int]  # of the cells that are ok
     draws: list[int]
@@ -270,7 +284,7 @@ def _gather(
 
 def _line(outcome: Outcome) -> Hashable:
     cell = outcome.cell
-    return cell.variant, cell.sources, cell.target, cell.regime, cell.select
+    return cell.variant, cell.sources, cell.target, cell.regime, cell.select, cell.order, cell.dev
 
 
 def _outcome(cell: Cell, record: Record | None, general: bool, find: Callable[[Record], Any], lacks: str) -> Outcome:
@@ -280,8 +294,19 @@ def _outcome(cell: Cell, record: Record | None, general: bool, find: Callable[[R
         return Outcome(cell, "missing", NO_RECORD)
     if record["status"] != "ok":
         return Outcome(cell, record["status"], record.get("reason") or "no reason recorded")
+    strange = _unlike(cell, record)
+    if strange:
+        return Outcome(cell, "missing", f"the record is not of this plan: {strange}")
     part = find(record)
     return Outcome(cell, "ok", None, record, part) if part else Outcome(cell, "missing", lacks)
+
+
+def _unlike(cell: Cell, record: Record) -> str:
+    """Return where a record parts from what the plan says now, or nothing."""
+    settings, transfer = record.get("settings", {}), record.get("transfer", {})
+    pairs = [(name, settings[name], value) for name, value in cell.changed.items() if name in settings]
+    pairs += [(n, transfer[n], getattr(cell, n)) for n in ("order", "select", "dev") if n in transfer]
+    return ", ".join(f"{name} {was} there, {now} here" for name, was, now in pairs if was != now)
 
 
 def _summary(
@@ -300,6 +325,8 @@ def _summary(
         "target": cell.target,
         "regime": cell.regime,
         "select": cell.select,
+        "order": cell.order,
+        "dev": cell.dev,
         "types": types,
         "seeds": sorted({o.cell.seed for o in ok}),
         "draws": sorted({o.cell.draw for o in ok if o.cell.draw is not None}),

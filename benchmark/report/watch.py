@@ -57,6 +57,8 @@ def overview(work: Any) -> list[str]:
     to_run = f"{len(work.todo_cells)} to run"
     told.append(to_run + (f", {stale} of them stale" if stale else ""))
     shared = work.references - len(work.stages)
+    if work.rescore:
+        told.append(f"{len(work.rescore)} to score again")
     lines = [
         f"{counted(len(cells), 'cell')}: {', '.join(told)}",
         f"{counted(len(work.stages), 'stage')}, sharing saves {shared}; "

@@ -36,8 +36,8 @@ def state(item: Any) -> str:
         return "done: the record is of this very key"
     if item.record["status"] != "ok":
         return f"{item.record['status']}: {item.record['reason']}"
-    if item.record["final"] == item.final.key:
-        return f"stale: the record was scored by scorer {item.record['scorer']}"
+    if item.predicted:
+        return "its predictions stand, and are to be scored again: gold, a card or the scorer has changed"
     return "stale: the record is of another key"
 
 

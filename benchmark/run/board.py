@@ -5,6 +5,7 @@ Work to do   a cell whose record has its final stage's key is done; a stage whos
 run          the rest, seed 1 of everything first, telling a `Watcher` what happens
 """
 
+import hashlib
 import heapq
 import json
 import time
@@ -15,13 +16,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import methods
-from benchmark.corpus.corpus import Corpus, load, load_split
+from benchmark.corpus.corpus import Corpus, Split, load, load_split
 from benchmark.corpus.transfer import Transfer, build, describe
-from benchmark.errors import CdnerError, RecordError, Unsupported
+from benchmark.errors import CdnerError, RecordError, UnknownName, Unsupported, nearest
 from benchmark.run import record as records
 from benchmark.run.engine import Ending, Engine
 from benchmark.run.method import Method
-from benchmark.run.plan import Board, Cell
+from benchmark.run.plan import Board, Cell, read_board
 from benchmark.run.stage import Stage, plain
 from benchmark.run.store import Store
 from benchmark.score.protocols import SCORER_VERSION, Gold, read_predictions
@@ -29,7 +30,7 @@ from benchmark.score.protocols import SCORER_VERSION, Gold, read_predictions
 RATE = {"train_tagger": 1200.0, "tag": 4000.0}  # words a second and slot, until the store knows better
 
 
-@dataclass
+@dataclass(eq=False)
 class Planned:
     """A cell, the stage that it ends in, and the record that there is of it."""
 
@@ -40,15 +41,19 @@ class Planned:
     final: Stage | None
     reason: str | None  # why it is skipped
     record: records.Record | None
+    gold: str = ""  # what the scores hang on beside the predictions: gold, general types, card versions
+
+    @property
+    def predicted(self) -> bool:
+        """Return whether there is a good record of this very stage, whatever it was scored against."""
+        found = self.record
+        return bool(found and self.final and found["status"] == "ok" and found["final"] == self.final.key)
 
     @property
     def done(self) -> bool:
-        """Return whether the record is of this very stage and scored by this scorer."""
+        """Return whether the record is of this very stage, and of this gold and this scorer."""
         found = self.record
-        return bool(
-            found and self.final and found["status"] == "ok" and found["final"] == self.final.key
-            and not records.stale_scores(found)
-        )  # fmt: skip
+        return bool(found and self.predicted and found["scorer"] == SCORER_VERSION and found.get("gold") == self.gold)
 
     @property
     def failed(self) -> bool:
@@ -59,7 +64,7 @@ class Planned:
     @property
     def stale(self) -> bool:
         """Return whether there is a good record, but of another stage."""
-        return bool(self.record and self.record["status"] == "ok" and not self.done)
+        return bool(self.record and self.record["status"] == "ok" and not self.predicted)
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,7 @@ class Workload:
     minutes: float
     slots: int
     todo_cells: list[Planned] = field(default_factory=list)
+    rescore: list[Planned] = field(default_factory=list)  # predictions stand; gold, a card or the scorer has changed
 
 
 def plan_cells(
@@ -131,8 +137,17 @@ def plan_cells(
             final = method().plan(transfer, settings, cell.seed)
         except Unsupported as error:
             reason = str(error)
-        found.append(Planned(cell, method, settings, transfer, final, reason, records.read(board.folder, cell.name)))
+        known = records.read(board.folder, cell.name)
+        test = corpora(cell.spec.target, data=data, cards=cards, dev=cell.spec.dev).test
+        found.append(Planned(cell, method, settings, transfer, final, reason, known, gold_of(transfer, test)))
     return found
+
+
+def gold_of(transfer: Transfer, test: Split) -> str:
+    """Return a hash of what turns predictions into scores: gold, the types' general types, the cards' versions."""
+    versions = {d.name: d.card.version for d in (*transfer.sources, transfer.target)}
+    text = json.dumps([test.hash, transfer.target.general, versions], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def corpus_reader() -> Any:
@@ -145,8 +160,13 @@ def corpus_reader() -> Any:
     return read
 
 
-def workload(planned: list[Planned], store: Store, engine_slots: int, *, retry_failed: bool = False) -> Workload:
-    """Return what is to be done: stages that some unfinished cell needs and the store lacks, parents first."""
+def workload(
+    board: Board, planned: list[Planned], store: Store, engine_slots: int, *, retry_failed: bool = False
+) -> Workload:
+    """Return what is to be done: stages that some unfinished cell needs and the store lacks, parents first.
+
+    A cell whose stored predictions only want scoring again needs no stage.
+    """
     stages: dict[str, Stage] = {}
     references = 0
     for item in planned:
@@ -155,13 +175,15 @@ def workload(planned: list[Planned], store: Store, engine_slots: int, *, retry_f
             references += len(graph)
             stages.update({s.key: s for s in graph})
     cells = [p for p in planned if p.final is not None and not p.done and (retry_failed or not p.failed)]
+    again = [p for p in cells if p.predicted and records.predictions_hold(board.folder, p.record or {})]
+    cells = [p for p in cells if p not in again]
     todo: dict[str, Stage] = {}
     for item in cells:
         assert item.final is not None
         need(item.final, store, todo)
     stored = sum(store.has(key) for key in stages)
     minutes = Estimator(store).seconds(todo.values()) / 60 / max(1, engine_slots)
-    return Workload(planned, stages, todo, stored, references, minutes, engine_slots, cells)
+    return Workload(planned, stages, todo, stored, references, minutes, engine_slots, cells, again)
 
 
 def need(stage: Stage, store: Store, todo: dict[str, Stage]) -> None:
@@ -257,6 +279,8 @@ class Runner:
         try:
             self.watcher.planned(self.work)
             self.skip()
+            for item in self.work.rescore:
+                self.score_again(item)
             self.settle()
             while self.waiting or self.running:
                 self.fill()
@@ -320,7 +344,7 @@ class Runner:
         reason = None if self.store.has(key) else job.stopped or failure(job.scratch, ending.code)
         self.watcher.ended(job.stage, reason, seconds)
         if reason is not None:
-            self.fail(job.stage, reason)
+            self.fail(job.stage, reason + self.store.keep_log(job.scratch, key))
         else:
             self.spent[key] = self.store.manifest(key)["seconds"]
             for child in self.children.get(key, ()):
@@ -361,11 +385,30 @@ class Runner:
             counted = score_cell(item, predictions, data=self.data)
         except CdnerError as error:
             self.counts["failed"] += 1
+            if item.stale:
+                return  # a better record is never hidden
             told = str(error).replace(str(predictions), predictions.name)
             self.write(item, {"status": "failed", "reason": f"the predictions cannot be scored: {told}"})
             return
         self.counts["ok"] += 1
         self.write(item, {"status": "ok", "reason": None, **counted}, predictions)
+
+    def score_again(self, item: Planned) -> None:
+        """Score the predictions that stand beside a record against the gold of today."""
+        assert item.record is not None
+        assert item.transfer is not None
+        counted = score_cell(item, records.predictions_path(self.board.folder, item.cell.name), data=self.data)
+        item.record = {
+            **item.record,
+            **counted,
+            "corpora": corpora_of(item.transfer),
+            "scorer": SCORER_VERSION,
+            "gold": item.gold,
+            "rescored": {**records.git_state(), "written": records.now()},
+        }
+        records.write(self.board.folder, item.record)
+        self.counts["ok"] += 1
+        self.watcher.recorded(item.record)
 
     def write(self, item: Planned, result: dict[str, Any], predictions: Path | None = None) -> None:
         """Write a record, and tell the watcher."""
@@ -398,7 +441,6 @@ def compose(board: Board, item: Planned, result: Mapping[str, Any], store: Store
     manifests = {s.key: store.manifest(s.key) for s in graph if store.has(s.key)}
     seconds = {key: m["seconds"] for key, m in manifests.items()}
     known = all(s.key in seconds for s in graph)
-    about = final_about(item, store)
     counts = {name: result[name] for name in ("scores", "errors", "sentences") if name in result}
     return {
         "schema": records.SCHEMA,
@@ -415,11 +457,9 @@ def compose(board: Board, item: Planned, result: Mapping[str, Any], store: Store
         "regime": cell.spec.regime_label,
         "draw": cell.spec.draw,
         "seed": cell.seed,
-        "corpora": {
-            domain.name: {"version": domain.card.version, "train": domain.train.hash[:16]}
-            for domain in (*transfer.sources, transfer.target)
-        },
+        "corpora": corpora_of(transfer),
         "scorer": SCORER_VERSION,
+        "gold": item.gold,
         **counts,
         "final": None if item.final is None else item.final.key,
         "stages": [{"key": s.key, "title": s.title, "seconds": seconds.get(s.key), **s.ingredients} for s in graph],
@@ -432,18 +472,25 @@ def compose(board: Board, item: Planned, result: Mapping[str, Any], store: Store
             **records.provenance(),
             "device": sorted({m["device"] for m in manifests.values()}),
             "threads": sorted({m["threads"] for m in manifests.values()}),
-            "precision": about.get("precision"),
+            "precision": precision_of(graph, store),
         },
     }
 
 
-def final_about(item: Planned, store: Store) -> dict[str, Any]:
-    """Return what the final stage says of itself: the precision that it used."""
-    if item.final is None or not store.has(item.final.key):
-        return {}
-    path = store.folder(item.final.key) / "about.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
-    return found
+def corpora_of(transfer: Transfer) -> dict[str, Any]:
+    """Return the corpora of a transfer as a record keeps them: card versions, and the hash of train as it was shown."""
+    domains = (*transfer.sources, transfer.target)
+    return {d.name: {"version": d.card.version, "train": d.train.hash[:16]} for d in domains}
+
+
+def precision_of(graph: Iterable[Stage], store: Store) -> str | None:
+    """Return the precision that the stages used, as they tell it in about.json; `32+bf16` where they differ."""
+    told: set[str] = set()
+    for stage in graph:
+        path = store.folder(stage.key) / "about.json"
+        if path.is_file():
+            told.add(str(json.loads(path.read_text(encoding="utf8"))["precision"]))
+    return "+".join(sorted(told)) or None
 
 
 def failure(scratch: Path, code: int) -> str:
@@ -474,23 +521,34 @@ def last_progress(scratch: Path) -> dict[str, Any]:
 
 
 def find_cell(name: str, boards: Mapping[str, Path], cards: tuple[Path, ...] = ()) -> tuple[Board, Cell]:
-    """Return a cell and its board, from `<cell>` or `<board>/<cell>`. Raises UnknownName or RecordError."""
-    from benchmark.errors import UnknownName, nearest
-    from benchmark.run.plan import read_board
+    """Return a cell and its board, from `<cell>`, `<board>/<cell>` or `<folder of a board>/<cell>`.
 
-    first, _, rest = name.partition("/")
-    chosen = [first] if first in boards and rest.count("/") >= 3 else list(boards)
-    wanted = rest if len(chosen) == 1 and chosen[0] == first and rest.count("/") >= 3 else name
+    Raises UnknownName where there is none, RecordError where several boards have it. A board whose plan cannot be
+    read is left out, and named where nothing is found.
+    """
+    parts = name.split("/")
+    folder = "/".join(parts[:-4])  # a cell's name has four parts
+    given = Path(folder).expanduser() if folder else None
+    if given is not None and (folder in boards or (given / "plan.yaml").is_file()):
+        chosen, wanted = {folder: boards.get(folder) or given}, "/".join(parts[-4:])
+    else:
+        chosen, wanted = dict(boards), name
     found: list[tuple[Board, Cell]] = []
     known: list[str] = []
-    for board_name in chosen:
-        board = read_board(str(boards[board_name]), cards)
+    unread: list[str] = []
+    for board_name, path in chosen.items():
+        try:
+            board = read_board(str(path), cards)
+        except CdnerError as error:
+            unread.append(f" The board {board_name} cannot be read: {error}")
+            continue
         known.extend(c.name for c in board.cells)
         found.extend((board, c) for c in board.cells if c.name == wanted)
     if not found:
         raise UnknownName(
             f"there is no cell {name!r} in {', '.join(chosen) or 'any board'}.{nearest(wanted, known)} "
             "A cell is named <variant>/<sources>--<target>/<regime>/seed<n>; `cdner run BOARD --dry-run` lists them."
+            + "".join(unread)
         )
     if len(found) > 1:
         where = ", ".join(b.name for b, _ in found)

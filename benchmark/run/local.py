@@ -41,7 +41,7 @@ class LocalEngine(Engine):
         self._ready = threading.Event()
         environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "benchmark.run.worker"],
+            [sys.executable, "-P", "-m", "benchmark.run.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

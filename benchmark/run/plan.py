@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from benchmark import paths
-from benchmark.corpus.card import find_cards
+from benchmark.corpus.card import OnceLoader, find_cards
 from benchmark.corpus.transfer import DEVS, LIMITED, ORDERS, REGIMES, SELECTS, Spec
 from benchmark.errors import PlanError, UnknownName, nearest
 
@@ -56,6 +56,9 @@ class TableCell:
     target: str
     regime: str
     select: str
+    order: str
+    dev: str
+    changed: Mapping[str, Any]
     draw: int | None
     seed: int
 
@@ -75,7 +78,7 @@ class Board:
         return [
             TableCell(
                 c.name, c.variant.name, c.variant.method, c.spec.sources, c.spec.target, c.spec.regime_label,
-                c.spec.select, c.spec.draw, c.seed,
+                c.spec.select, c.spec.order, c.spec.dev, c.changed, c.spec.draw, c.seed,
             )
             for c in self.cells
         ]  # fmt: skip
@@ -121,10 +124,10 @@ def read_board(name: str, cards: tuple[Path, ...] = (), *, settings: bool = True
     folder = find_board(name)
     path = folder / "plan.yaml"
     try:
-        plan = yaml.safe_load(path.read_text(encoding="utf8"))
+        plan = yaml.load(path.read_text(encoding="utf8"), OnceLoader)
     except OSError as error:
         raise PlanError(f"{path}: the plan cannot be read ({error.strerror}).") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}: line {mark.line + 1}" if mark else str(path)
         raise PlanError(f"{where}: this is no YAML: {getattr(error, 'problem', None) or error}.") from None
@@ -155,7 +158,10 @@ def _board(folder: Path, plan: Any, cards: tuple[Path, ...], check: bool) -> Boa
     names = [c.name for c in cells]
     twice = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
     if twice:
-        raise PlanError(f"the cell {twice[0]} stands in two transfers; a cell's name must mean one thing.")
+        raise PlanError(
+            f"the cell {twice[0]} stands in two transfers; a cell's name must mean one thing. What a name does not say "
+            "(order, select, dev, set) is compared across boards: put one of the two into a board of its own."
+        )
     budget = mapping(top.get("budget") or {}, "budget", BUDGET_KEYS)
     minutes = budget.get("minutes_per_stage")
     if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not minutes > 0):
@@ -208,6 +214,8 @@ def _transfers(
         if amount is None:
             raise PlanError(f"{where}: draws belong to the regimes {', '.join(LIMITED)}; {regime} shows all there is.")
         draws = list(whole_numbers(top["draws"], f"{where}, draws"))
+        if 0 in draws:
+            raise PlanError(f"{where}: draws are counted from 1; found 0.")
     select = choice(top.get("select", "last" if regime == "zero-shot" else "target-dev"), f"{where}, select", SELECTS)
     order = choice(top.get("order", "sequence"), f"{where}, order", ORDERS)
     dev = choice(top.get("dev", "card"), f"{where}, dev", DEVS)

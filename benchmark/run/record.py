@@ -19,7 +19,7 @@ from benchmark import __version__, paths
 from benchmark.errors import RecordError
 from benchmark.models.backbones import package_versions
 from benchmark.run.store import write_whole
-from benchmark.score.protocols import PROTOCOLS, SCORER_VERSION, Gold, Prediction, Scores, errors, relabel, score
+from benchmark.score.protocols import PROTOCOLS, Gold, Prediction, Scores, errors, relabel, score
 
 SCHEMA = 1
 PACKAGES = ("torch", "transformers", "pytorch-lightning", "datasets", "tokenizers", "pytorch-crf", "safetensors",
@@ -111,8 +111,13 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": package_versions(PACKAGES),
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "written": now(),
     }
+
+
+def now() -> str:
+    """Return the time as records have it: ISO 8601, UTC, seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @lru_cache(maxsize=1)
@@ -134,6 +139,7 @@ def _git(where: Path, *arguments: str) -> str:
     return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20).stdout
 
 
-def stale_scores(record: Mapping[str, Any]) -> bool:
-    """Return whether a record was scored by another scorer than this one."""
-    return record.get("scorer") != SCORER_VERSION
+def predictions_hold(board: Path, record: Mapping[str, Any]) -> bool:
+    """Return whether the predictions of a record stand beside it, unaltered."""
+    path = predictions_path(board, record["cell"])
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == record["predictions"]["sha256"]

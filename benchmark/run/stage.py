@@ -94,12 +94,29 @@ class Stage:
         return list(found.values())
 
     def rebind(self, old: Split, new: Split) -> "Stage":
-        """Return the same stage with one split in another's place (to predict other words)."""
-        inputs = {name: new if value is old or value == old else value for name, value in self.inputs.items()}
+        """Return the same stage with one split in another's place (to predict other words).
+
+        Raises PlanError where no input of the stage is that split.
+        """
+        if not any(s.hash == old.hash for s in self.splits):
+            raise PlanError(
+                f"{self.name} is not bound to {old.corpus} {old.name}, so it cannot be bound to other words."
+            )
+        inputs = {name: _swapped(value, old, new) for name, value in self.inputs.items()}
         return Stage(self.step, title=self.title, size=self.size, **inputs)
 
     def __repr__(self) -> str:
         return f"<Stage {self.step.__name__} {self.title} {self.key[:8]}>"
+
+
+def _swapped(value: Any, old: Split, new: Split) -> Any:
+    if isinstance(value, Split):
+        return new if value.hash == old.hash else value
+    if isinstance(value, (list, tuple)):
+        return type(value)(_swapped(item, old, new) for item in value)
+    if isinstance(value, Mapping):
+        return {name: _swapped(item, old, new) for name, item in value.items()}
+    return value
 
 
 def _walk(value: Any) -> Iterator[Any]:
@@ -192,7 +209,7 @@ def code(step: Callable[..., None]) -> dict[str, Any]:
     shared = step.__module__.split(".")[0] == "benchmark"
     found: dict[str, Any] = {"versions": dict(versions(file))}
     if not shared:
-        beside = {name: _file_hash(path) for name, path in _beside(file).items()}
+        beside = {name: _file_hash(path) for name, path in _beside(file, step.__module__).items()}
         if beside:
             found["beside"] = beside
         found["tree"] = tree_hash(file, step.__name__)
@@ -200,24 +217,31 @@ def code(step: Callable[..., None]) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=256)
-def _beside(file: Path) -> dict[str, Path]:
-    """Return the modules in the folder of a file, or under it, that the file reaches by imports, by name."""
+def _beside(file: Path, module: str) -> dict[str, Path]:
+    """Return the modules of the same package, or of the same folder, that a file reaches by imports, by name."""
     found: dict[str, Path] = {}
-    waiting = [file]
+    waiting = [(file, module)]
     while waiting:
-        for name in _imported(ast.parse(waiting.pop().read_text(encoding="utf8"))):
-            try:
-                spec = find_spec(name)
-            except (ImportError, AttributeError, ValueError):
+        current, its_name = waiting.pop()
+        for name in _imported(ast.parse(current.read_text(encoding="utf8")), its_name):
+            path = _source_of(name)
+            if path is None or path == file or path.name == "__init__.py" or name in found:
                 continue
-            if spec is None or not spec.origin or not spec.has_location:
-                continue
-            path = Path(spec.origin)
-            near = path.resolve().is_relative_to(file.resolve().parent) and path.suffix == ".py"
-            if near and path.name != "__init__.py" and path != file and name not in found:
+            same_package = "." in module and name.split(".")[0] == module.split(".")[0]
+            if same_package or path.resolve().is_relative_to(file.resolve().parent):
                 found[name] = path
-                waiting.append(path)
+                waiting.append((path, name))
     return dict(sorted(found.items()))
+
+
+def _source_of(name: str) -> Path | None:
+    """Return the Python file of a module, or None for what has none."""
+    try:
+        spec = find_spec(name)
+    except (ImportError, AttributeError, ValueError):
+        return None
+    is_file = spec is not None and spec.has_location and str(spec.origin).endswith(".py")
+    return Path(str(spec.origin)) if spec is not None and is_file else None
 
 
 def _file_hash(file: Path) -> str:
@@ -226,14 +250,19 @@ def _file_hash(file: Path) -> str:
     return hashlib.sha256("\n".join(nodes).encode()).hexdigest()[:32]
 
 
-def _imported(tree: ast.Module) -> list[str]:
-    """Return the names that a file imports, anywhere in it; of `from a import b`, both `a` and `a.b`."""
+def _imported(tree: ast.Module, module: str = "") -> list[str]:
+    """Return the names that a file imports, anywhere in it; of `from a import b`, both `a` and `a.b`.
+
+    module   the file's own name, which `from . import b` starts from
+    """
     names: set[str] = set()
     for inner in ast.walk(tree):
         if isinstance(inner, ast.Import):
             names.update(alias.name for alias in inner.names)
-        elif isinstance(inner, ast.ImportFrom) and inner.module and inner.level == 0:
-            names.update([inner.module, *(f"{inner.module}.{alias.name}" for alias in inner.names)])
+        elif isinstance(inner, ast.ImportFrom):
+            home = module.split(".")[: -inner.level] if inner.level else []
+            base = ".".join([*home, *([inner.module] if inner.module else [])])
+            names.update([base, *(f"{base}.{alias.name}" for alias in inner.names)] if base else [])
     return sorted(names)
 
 

@@ -3,6 +3,7 @@
 stages/<key>/          an artefact: the step's files, log.txt and manifest.json
 splits/<hash>.jsonl    splits that stages were bound to
 encoded/               tokenized splits, which can be made again
+failed/<key>.txt       logs of stages that failed
 scratch/               stages that run now; a finished one is synced and renamed into place
 """
 
@@ -123,6 +124,15 @@ class Store:
     def discard(self, scratch: Path) -> None:
         """Remove a scratch folder."""
         shutil.rmtree(scratch, ignore_errors=True)
+
+    def keep_log(self, scratch: Path, key: str) -> str:
+        """Keep the log of a stage that has failed, as `failed/<key>.txt`. Returns a word on where it is."""
+        log = scratch / "artefact" / "log.txt"
+        if not log.is_file() or not log.stat().st_size:
+            return ""
+        (self.root / "failed").mkdir(exist_ok=True)
+        shutil.copyfile(log, self.root / "failed" / f"{key}.txt")
+        return f" (log: failed/{key}.txt in the store)"
 
     def forget(self, stage: Stage, split: Split) -> None:
         """Remove the artefact of a stage, and a split that it alone was bound to."""

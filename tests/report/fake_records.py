@@ -1,6 +1,7 @@
 """Planned cells and their records, made by hand, for the tests of tables."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark.report.render import render
@@ -16,6 +17,9 @@ class Planned:
     sources: tuple[str, ...] = ("conll2003",)
     regime: str = "supervised"
     select: str = "target-dev"
+    order: str = "sequence"
+    dev: str = "card"
+    changed: Mapping[str, Any] = field(default_factory=dict)
     method: str = "tagger"
 
     @property

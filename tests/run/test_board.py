@@ -76,7 +76,7 @@ def harbour(tmp_path, monkeypatch, warm_engine):
         store = Store.open(tmp_path / "store")
         engine = Lasting(warm_engine)
         planned = plan_cells(board, board.running_order())
-        work = workload(planned, store, engine.slots, retry_failed=retry_failed)
+        work = workload(board, planned, store, engine.slots, retry_failed=retry_failed)
         out = io.StringIO()
         summary = Runner(board, work, store, engine, watcher or watch.Lines(Console(file=out, width=200))).run()
         return Told(board, store, engine, planned, work, summary, out.getvalue())

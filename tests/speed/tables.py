@@ -4,7 +4,8 @@ import json
 import random
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ class Planned:
     sources: tuple[str, ...] = ("conll2003",)
     regime: str = "supervised"
     select: str = "target-dev"
+    order: str = "sequence"
+    dev: str = "card"
+    changed: Mapping[str, Any] = field(default_factory=dict)
     draw: int | None = None
 
     @property
