@@ -134,6 +134,7 @@ def lint(chosen: argparse.Namespace) -> int:
             say(render(check(name, data=data_folder(chosen), cards=cards, source=source if source != name else None)))
         except CdnerError as error:
             say(f"{name}: refused")
+            source = None if source == name else source
             print(f"cdner: {error}", file=sys.stderr)  # noqa: T201
             status = 1
     return status
@@ -444,7 +445,9 @@ def parser() -> argparse.ArgumentParser:
 
     verb = add("lint", lint, "cdner lint conll2003 ai music", data=True)
     verb.add_argument("corpus", nargs="*", metavar="CORPUS", help="default: every corpus")
-    verb.add_argument("--source", metavar="CORPUS", help="report what the others share with this one (default: the first of several)")
+    verb.add_argument(
+        "--source", metavar="CORPUS", help="report what the others share with this (default: the first of several)"
+    )
 
     verb = add("run", run, "cdner run minilm --data ~/ner --only 'tagger/*/seed1'", data=True)
     verb.add_argument("board", metavar="BOARD", help="a board's name, or a folder with a plan.yaml")

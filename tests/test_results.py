@@ -69,8 +69,10 @@ def test_committed_tables_are_what_the_records_say():
 
 @pytest.mark.parametrize("page", ["README.md", "docs/add-a-method.md", "docs/add-a-corpus.md"])
 def test_every_command_of_a_page_is_one_that_the_command_line_takes(page):
-    blocks = re.findall(r"^```\n(.*?)^```", (ROOT / page).read_text(encoding="utf8"), re.MULTILINE | re.DOTALL)
-    commands = re.findall(r"^cdner (.*?)(?:\s+#.*)?$", "".join(blocks), re.MULTILINE)
+    text = (ROOT / page).read_text(encoding="utf8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    shell = "".join(block for language, block in blocks if not language)
+    commands = re.findall(r"^cdner (.*?)(?:\s+#.*)?$", shell, re.MULTILINE)
 
     assert commands
     for command in commands:

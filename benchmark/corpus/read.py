@@ -27,14 +27,13 @@ def read(
     """
     width, word_at, tag_at = len(columns), columns.index("word"), columns.index("tag")
     split = _at_tabs if separator == "tab" else _at_blanks
-    blanks = " " if separator == "tab" else " \t"  # a line of these alone ends a sentence
     checked: dict[str, tuple[str, str]] = {}  # a tag as it stands -> the tag, its type
     sentences: list[tuple[list[str], list[str]]] = []
     words: list[str] = []
     tags: list[str] = []
     before = ""  # the type of the mention that an I- could continue
     for number, line in enumerate(_text(path).split("\n"), start=1):
-        if not line.strip(blanks):
+        if not line.strip(" \t"):
             if words:
                 sentences.append((words, tags))
                 words, tags = [], []

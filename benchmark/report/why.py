@@ -35,7 +35,7 @@ def state(item: Any) -> str:
     if item.done:
         return "done: the record is of this very key"
     if item.record["status"] != "ok":
-        return f"{item.record['status']}: {item.record['reason']}"
+        return f"{item.record['status']}: {item.record['reason']} (logs of failed stages: `failed/` in the store)"
     if item.predicted:
         return "its predictions stand, and are to be scored again: gold, a card or the scorer has changed"
     return "stale: the record is of another key"

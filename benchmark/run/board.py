@@ -344,7 +344,8 @@ class Runner:
         reason = None if self.store.has(key) else job.stopped or failure(job.scratch, ending.code)
         self.watcher.ended(job.stage, reason, seconds)
         if reason is not None:
-            self.fail(job.stage, reason + self.store.keep_log(job.scratch, key))
+            self.store.keep_log(job.scratch, key)
+            self.fail(job.stage, reason)
         else:
             self.spent[key] = self.store.manifest(key)["seconds"]
             for child in self.children.get(key, ()):

@@ -125,14 +125,12 @@ class Store:
         """Remove a scratch folder."""
         shutil.rmtree(scratch, ignore_errors=True)
 
-    def keep_log(self, scratch: Path, key: str) -> str:
-        """Keep the log of a stage that has failed, as `failed/<key>.txt`. Returns a word on where it is."""
+    def keep_log(self, scratch: Path, key: str) -> None:
+        """Keep the log of a stage that has failed, as `failed/<key>.txt`, where it has said anything."""
         log = scratch / "artefact" / "log.txt"
-        if not log.is_file() or not log.stat().st_size:
-            return ""
-        (self.root / "failed").mkdir(exist_ok=True)
-        shutil.copyfile(log, self.root / "failed" / f"{key}.txt")
-        return f" (log: failed/{key}.txt in the store)"
+        if log.is_file() and log.stat().st_size:
+            (self.root / "failed").mkdir(exist_ok=True)
+            shutil.copyfile(log, self.root / "failed" / f"{key}.txt")
 
     def forget(self, stage: Stage, split: Split) -> None:
         """Remove the artefact of a stage, and a split that it alone was bound to."""

@@ -205,11 +205,11 @@ def test_limited_gold_shows_no_dev_where_it_selects_nothing(select):
     assert transfer.target.dev is None
 
 
-def test_dev_none_leaves_the_targets_dev_out_and_the_sources_in():
+def test_dev_none_leaves_every_dev_out():
     transfer = build(Spec(("news",), "harbour", select="last", dev="none"), corpora=corpora)
 
     assert transfer.target.dev is None
-    assert transfer.sources[0].dev == split("dev", 20, "news")
+    assert transfer.sources[0].dev is None
 
 
 # ---------------------------------------------------------------------------------------------- samples

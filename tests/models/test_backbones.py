@@ -199,7 +199,7 @@ def test_a_roberta_batch_is_padded_with_its_own_pad(roberta):
 def test_what_the_limit_is_belongs_to_the_identity_of_the_features(bert):
     backbone = backbones.find(str(bert))
 
-    assert backbones.features(backbone).identity == f"{backbone.identity}/32"
+    assert backbones.features(backbone).identity == f"{backbone.identity}/32/{backbones.VERSION}"
 
 
 # ---------------------------------------------------------------------------------------------- hashed words
@@ -341,7 +341,18 @@ def test_a_cached_hub_id_is_pinned_to_the_commit_in_the_cache(hub_folder):
 
 
 def test_a_revision_that_is_given_is_the_identity(hub_folder):
-    assert backbones.find("nobody/no-such-model", "abc123") == Backbone("nobody/no-such-model", "abc123")
+    commit = "0123456789abcdef" * 2 + "01234567"
+
+    assert backbones.find("nobody/no-such-model", commit) == Backbone("nobody/no-such-model", commit)
+
+
+def test_a_revision_that_may_move_is_refused():
+    with pytest.raises(PlanError) as caught:
+        backbones.find("nobody/no-such-model", "main")
+    assert str(caught.value) == (
+        "the revision of 'nobody/no-such-model' is 'main', expected a commit of 40 hexadecimal digits: a branch or a "
+        "tag may mean other weights tomorrow."
+    )
 
 
 def test_the_rnn_needs_no_file():

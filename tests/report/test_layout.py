@@ -172,3 +172,14 @@ def test_differing_backbones_have_a_column():
     plan = [scored(Planned("a", "ai"), 50), scored(Planned("b", "ai"), 60, backbone="bert-base-cased")]
 
     assert "| b         | bert-base-cased | **60.00** |" in text(plan, "markdown")
+
+
+def test_orders_of_learning_never_share_a_table():
+    one, other = Planned("tagger", "ai"), Planned("tagger", "music", order="joint", dev="none")
+
+    first, second = tables(rows([one, other], [ok(one, 50), ok(other, 60)]))
+
+    assert first.title == "strict F1 · fine types · conll2003 → ai · supervised · selected on target-dev"
+    assert second.title == (
+        "strict F1 · fine types · conll2003 → music · supervised · joint · no dev cut · selected on target-dev"
+    )

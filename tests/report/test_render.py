@@ -158,6 +158,8 @@ def test_csv_has_a_line_for_each_row():
         "target": "ai",
         "regime": "supervised",
         "select": "target-dev",
+        "order": "sequence",
+        "dev": "card",
         "types": "fine",
         "seeds": "1+2+3",
         "draws": "",

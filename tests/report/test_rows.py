@@ -23,6 +23,8 @@ def test_row_averages_over_seeds():
         target="ai",
         regime="supervised",
         select="target-dev",
+        order="sequence",
+        dev="card",
         types="fine",
         seeds=[1, 2, 3],
         draws=[],
@@ -192,3 +194,23 @@ def test_broken_record_is_named(tmp_path: Path):
     with pytest.raises(RecordError) as refused:
         load(tmp_path)
     assert str(refused.value) == f"{path}: a record is an object with `cell` and `status`, and this is none. {mend}"
+
+
+def test_a_record_of_other_settings_than_the_plans_is_no_number():
+    cell = Planned("tagger", "ai", changed={"lr": 0.1})
+
+    [row] = rows([cell], [ok(cell, 50, settings={"lr": 0.2, "batch": 8})])
+
+    assert (row.status, row.f1, row.reason) == (
+        "missing",
+        None,
+        "the record is not of this plan: lr 0.2 there, 0.1 here",
+    )
+
+
+def test_orders_of_learning_make_rows_apart():
+    one, other = Planned("tagger", "ai"), Planned("tagger", "music", order="joint")
+
+    found = rows([one, other], [ok(one, 50), ok(other, 60)])
+
+    assert [(row.order, row.f1) for row in found] == [("sequence", 50.0), ("joint", 60.0)]

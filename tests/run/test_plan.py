@@ -325,7 +325,9 @@ def test_one_name_for_two_cells_is_refused(board):
     plan = transfer(f"{{{SOURCE}}}") + f"  - {{{SOURCE}, select: last}}\n"
 
     assert refusal(board(plan)) == (
-        "the cell tagger/conll2003--ai/supervised/seed1 stands in two transfers; a cell's name must mean one thing."
+        "the cell tagger/conll2003--ai/supervised/seed1 stands in two transfers; a cell's name must mean one thing. What "
+        "a name does not say (order, select, dev, set) is compared across boards: put one of the two into a board of its "
+        "own."
     )
 
 

@@ -1,0 +1,96 @@
+"""Changed gold, cards or scorer: stored predictions are scored again, and nothing is run."""
+
+import json
+
+import pytest
+
+from benchmark.run.board import Runner, plan_cells, workload
+from benchmark.run.engine import Engine
+from benchmark.run.plan import read_board
+
+CARD = """
+name: harbour
+version: {version}
+source: {{train: {{path: harbour/train.txt}}, test: {{path: harbour/test.txt}}}}
+types:
+  vessel: {{general: {general}}}
+"""
+TRAIN = "Aurora\tB-vessel\nsails\tO\n"
+TEST = "Aurora\tB-vessel\nmet\tO\nHaven\tO\n"
+PLAN = "variants: {lookup: {method: lookup}}\ntransfers: [{targets: [harbour], select: last}]\n"
+
+
+class Quiet:
+    def planned(self, work): ...
+    def started(self, stage): ...
+    def ticked(self, running, left): ...
+    def ended(self, stage, reason, seconds): ...
+    def recorded(self, record): ...
+
+
+class Lasting(Engine):
+    """The session's engine, which no board closes."""
+
+    def __init__(self, engine):
+        self.engine, self.slots, self.threads = engine, engine.slots, engine.threads
+        self.start, self.wait, self.stop = engine.start, engine.wait, engine.stop
+
+    def start(self, scratch): ...
+    def wait(self, seconds): ...
+    def stop(self, scratch): ...
+    def close(self): ...
+
+
+@pytest.fixture
+def harbour(tmp_path, store, warm_engine):
+    """Return a function that writes corpus and plan, runs the board, and returns (stages run, cells rescored, record)."""
+    cards, data, folder = tmp_path / "cards", tmp_path / "data", tmp_path / "results" / "small"
+    for made in (cards, data / "harbour", folder):
+        made.mkdir(parents=True)
+    (folder / "plan.yaml").write_text(PLAN)
+
+    def run(test=TEST, version=1, general="miscellaneous"):
+        (cards / "harbour.yaml").write_text(CARD.format(version=version, general=general))
+        (data / "harbour" / "train.txt").write_text(TRAIN)
+        (data / "harbour" / "test.txt").write_text(test)
+        board = read_board(str(folder), (cards,))
+        planned = plan_cells(board, board.cells, data=data, cards=(cards,))
+        work = workload(board, planned, store, 1)
+        summary = Runner(board, work, store, Lasting(warm_engine), Quiet(), data=data, cards=(cards,)).run()
+        record = json.loads((folder / "records" / "lookup" / "--harbour" / "in-domain" / "seed1.json").read_text())
+        return summary.stages_run, len(work.rescore), record
+
+    return run
+
+
+def test_nothing_changed_is_nothing_to_do(harbour):
+    harbour()
+    ran, rescored, record = harbour()
+
+    assert (ran, rescored) == (0, 0)
+    assert record["scores"]["fine"]["strict"]["all"] == [1, 0, 0]
+
+
+def test_changed_gold_is_scored_again_without_a_stage(harbour):
+    harbour()
+    ran, rescored, record = harbour(test=TEST.replace("Haven\tO", "Haven\tB-vessel"))
+
+    assert (ran, rescored) == (0, 1)
+    assert record["scores"]["fine"]["strict"]["all"] == [1, 0, 1]
+    assert record["rescored"]["written"]
+    assert harbour(test=TEST.replace("Haven\tO", "Haven\tB-vessel"))[:2] == (0, 0)
+
+
+def test_a_raised_version_is_in_the_record_of_the_next_run(harbour):
+    harbour()
+    ran, rescored, record = harbour(version=2)
+
+    assert (ran, rescored, record["corpora"]["harbour"]["version"]) == (0, 1, 2)
+
+
+def test_another_general_type_is_scored_again(harbour):
+    harbour()
+    ran, rescored, record = harbour(general="location")
+
+    assert (ran, rescored) == (0, 1)
+    assert list(record["scores"]["general"]["strict"]["types"]) == ["location"]
