@@ -6,7 +6,9 @@ Paper    Hu et al., "A Label-Aware Autoregressive Framework for Cross-Domain NER
 Source   trained for a fixed number of epochs, the last one kept: one source model serves every target
 Target   a type that the source shares keeps its rows of the head (and its CRF transitions); new ones start fresh
 Departs  The papers' label space is the target's in both stages; ours is each corpus' own. Labels sit on first
-         sub-words and no other sub-word is ever predicted. A transformer's padding is masked.
+         sub-words and no other sub-word is ever predicted. A transformer's padding is masked. Their Adam is AdamW
+         with no decay; one optimizer a stage, where the authors carry Adam over to the target.
+Joint    source and target at once, with the target's epochs and rates; the head knows the labels of both
 """
 
 from collections.abc import Sequence
@@ -130,9 +132,6 @@ def plan_tagger(
     backbone = backbones.find(s.encoder, s.revision)
     traits = [s.encoder, *(["CRF"] if s.crf else []), *(["general types"] if labels.target == GENERAL else [])]
 
-    def after(init: Stage | None) -> list[str]:
-        return ["after the source"] if init is not None else []
-
     def train(
         splits: Sequence[Split],
         dev: Split | None,
@@ -143,9 +142,10 @@ def plan_tagger(
         **more: Any,
     ) -> Stage:
         recipe = s.recipe(source=source, selects=dev is not None)
+        told = [*traits, *(["after the source"] if init is not None else [])]
         return Stage(
             train_tagger,
-            title=f"{'+'.join(x.corpus for x in splits)} ({', '.join([*traits, *after(init)])}) seed {seed}",
+            title=f"{'+'.join(x.corpus for x in splits)} ({', '.join(told)}) seed {seed}",
             size=float(recipe.epochs * sum(x.n_words for x in splits)),
             backbone=backbone,
             init=init,

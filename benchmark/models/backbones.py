@@ -15,7 +15,6 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -126,17 +125,6 @@ def _hub_revision(name: str) -> str:
         f"the backbone {name!r} is not in the hub's cache, and {reason}.{hint} Three ways out: a network connection; "
         "a copy of the model in a folder, named by its path; or the embedded backbone 'minilm'."
     )
-
-
-def package_versions(names: Sequence[str]) -> dict[str, str | None]:
-    """Return the installed version of each package, None where it is not installed."""
-    found: dict[str, str | None] = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
 
 
 # ---------------------------------------------------------------------------------------------- words to numbers

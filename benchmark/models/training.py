@@ -17,8 +17,6 @@ from benchmark.work import Work
 
 VERSION = 1  # rises when a change here could change a result
 
-PRECISIONS = ("auto", "32", "bf16")
-
 
 @dataclass(frozen=True)
 class Fitted:

@@ -12,12 +12,12 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from benchmark import __version__, paths
 from benchmark.errors import RecordError
-from benchmark.models.backbones import package_versions
 from benchmark.run.store import write_whole
 from benchmark.score.protocols import PROTOCOLS, Gold, Prediction, Scores, errors, relabel, score
 
@@ -113,6 +113,17 @@ def provenance() -> dict[str, Any]:
         "packages": package_versions(PACKAGES),
         "written": now(),
     }
+
+
+def package_versions(names: Sequence[str]) -> dict[str, str | None]:
+    """Return the installed version of each package, None where it is not installed."""
+    found: dict[str, str | None] = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
 
 
 def now() -> str:
