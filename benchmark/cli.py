@@ -146,10 +146,12 @@ def run(chosen: argparse.Namespace) -> int:
 
     from benchmark import paths
     from benchmark.report import watch
-    from benchmark.run.board import Runner, plan_cells, workload
+    from benchmark.run.cells import plan_cells
     from benchmark.run.local import LocalEngine
     from benchmark.run.plan import read_board
+    from benchmark.run.runner import Runner
     from benchmark.run.store import Store
+    from benchmark.run.workload import workload
 
     cards = card_folders(chosen)
     board = read_board(chosen.board, cards)
@@ -298,7 +300,7 @@ def why(chosen: argparse.Namespace) -> int:
     """Print what a cell's key is made of and, where its record is of another key, what is new."""
     from benchmark import paths
     from benchmark.report.why import render
-    from benchmark.run.board import find_cell, plan_cells
+    from benchmark.run.cells import find_cell, plan_cells
     from benchmark.run.plan import boards
     from benchmark.run.store import Store
 
@@ -313,7 +315,7 @@ def predict(chosen: argparse.Namespace) -> int:
     """Print the entities of new text, found by the trained model of a cell."""
     from benchmark import paths
     from benchmark.report.entities import render
-    from benchmark.run.board import find_cell, plan_cells
+    from benchmark.run.cells import find_cell, plan_cells
     from benchmark.run.local import LocalEngine
     from benchmark.run.plan import boards
     from benchmark.run.predict import predict as find_entities

@@ -8,7 +8,7 @@ from typing import Any
 def render(board: str, item: Any, store: Any) -> str:
     """Return the ingredients of every stage of a planned cell, parents first, and how its record differs.
 
-    `item` is a `benchmark.run.board.Planned`, `store` the store of artefacts.
+    `item` is a `benchmark.run.cells.Planned`, `store` the store of artefacts.
     """
     lines = [f"{board}/{item.cell.name}"]
     if item.final is None:

@@ -7,10 +7,12 @@ from typing import Any
 
 from benchmark.corpus.corpus import Sentence, Split
 from benchmark.errors import PlanError, StageFailed
-from benchmark.run.board import Planned, failure, need
+from benchmark.run.cells import Planned
 from benchmark.run.engine import Engine
+from benchmark.run.runner import failure
 from benchmark.run.stage import Stage
 from benchmark.run.store import Store
+from benchmark.run.workload import need
 from benchmark.score.protocols import Prediction, read_predictions
 
 

@@ -17,10 +17,12 @@ from benchmark.corpus.corpus import load
 from benchmark.corpus.transfer import Spec, build
 from benchmark.errors import RecordError, UnknownName, Unsupported
 from benchmark.report import watch
-from benchmark.run.board import Runner, find_cell, plan_cells, workload
+from benchmark.run.cells import find_cell, plan_cells
 from benchmark.run.engine import Engine
 from benchmark.run.plan import boards, read_board
+from benchmark.run.runner import Runner
 from benchmark.run.store import Store
+from benchmark.run.workload import workload
 
 NEWS, FILM, SKY = "demo-news", "demo-cinema", "demo-astronomy"
 DIRECT = {"sources": [NEWS], "targets": [FILM], "regime": "supervised"}

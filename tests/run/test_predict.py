@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.errors import PlanError
-from benchmark.run.board import plan_cells
+from benchmark.run.cells import plan_cells
 from benchmark.run.plan import read_board
 from benchmark.run.predict import predict, sentences_of, shown, words_of
 

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from benchmark.run.board import Runner, plan_cells, workload
+from benchmark.run.cells import plan_cells
 from benchmark.run.engine import Engine
 from benchmark.run.plan import read_board
+from benchmark.run.runner import Runner
+from benchmark.run.workload import workload
 
 CARD = """
 name: harbour

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.corpus.corpus import Sentence, Split
-from benchmark.run.board import failure
 from benchmark.run.local import LocalEngine
+from benchmark.run.runner import failure
 from benchmark.run.stage import Stage
 
 LONG = 120  # seconds after which a test gives up: the first stage waits for the server's imports

@@ -1,0 +1,136 @@
+"""A board's cells, planned: each with its final stage and its record, or the reason why it is skipped."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import methods
+from benchmark.corpus.corpus import Corpus, Split, load
+from benchmark.corpus.transfer import Transfer, build
+from benchmark.errors import CdnerError, RecordError, UnknownName, Unsupported, nearest
+from benchmark.run import record as records
+from benchmark.run.method import Method
+from benchmark.run.plan import Board, Cell, read_board
+from benchmark.run.stage import Stage
+from benchmark.score.protocols import SCORER_VERSION
+
+
+@dataclass(eq=False)
+class Planned:
+    """A cell, the stage that it ends in, and the record that there is of it."""
+
+    cell: Cell
+    method: type[Method]
+    settings: Any
+    transfer: Transfer | None
+    final: Stage | None
+    reason: str | None  # why it is skipped
+    record: records.Record | None
+    gold: str = ""  # what the scores hang on beside the predictions: gold, general types, card versions
+
+    @property
+    def predicted(self) -> bool:
+        """Return whether there is a good record of this very stage, whatever it was scored against."""
+        found = self.record
+        return bool(found and self.final and found["status"] == "ok" and found["final"] == self.final.key)
+
+    @property
+    def done(self) -> bool:
+        """Return whether the record is of this very stage, and of this gold and this scorer."""
+        found = self.record
+        return bool(found and self.predicted and found["scorer"] == SCORER_VERSION and found.get("gold") == self.gold)
+
+    @property
+    def failed(self) -> bool:
+        """Return whether this very stage has failed before."""
+        found = self.record
+        return bool(found and self.final and found["status"] == "failed" and found["final"] == self.final.key)
+
+    @property
+    def stale(self) -> bool:
+        """Return whether there is a good record, but of another stage."""
+        return bool(self.record and self.record["status"] == "ok" and not self.predicted)
+
+
+def plan_cells(
+    board: Board, cells: Iterable[Cell], *, data: Path | None = None, cards: tuple[Path, ...] = ()
+) -> list[Planned]:
+    """Return the cells with their final stages. A cell that a method cannot do carries the reason.
+
+    Each corpus is read once. Raises what reading a corpus raises, and PlanError.
+    """
+    corpora = corpus_reader()
+    transfers: dict[Any, Transfer] = {}
+    found = []
+    for cell in cells:
+        if cell.spec not in transfers:
+            transfers[cell.spec] = build(cell.spec, data=data, cards=cards, corpora=corpora)
+        transfer = transfers[cell.spec]
+        method = methods.find(cell.variant.method)
+        settings = method.settings(cell.changed, cell.name)
+        final, reason = None, None
+        try:
+            final = method().plan(transfer, settings, cell.seed)
+        except Unsupported as error:
+            reason = str(error)
+        known = records.read(board.folder, cell.name)
+        test = corpora(cell.spec.target, data=data, cards=cards, dev=cell.spec.dev).test
+        found.append(Planned(cell, method, settings, transfer, final, reason, known, gold_of(transfer, test)))
+    return found
+
+
+def gold_of(transfer: Transfer, test: Split) -> str:
+    """Return a hash of what turns predictions into scores: gold, the types' general types, the cards' versions."""
+    versions = {d.name: d.card.version for d in (*transfer.sources, transfer.target)}
+    text = json.dumps([test.hash, transfer.target.general, versions], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def corpus_reader() -> Any:
+    """Return a function like `corpus.load` that reads each corpus once."""
+
+    @cache
+    def read(name: str, data: Path | None = None, cards: tuple[Path, ...] = (), dev: str = "card") -> Corpus:
+        return load(name, data=data, cards=cards, dev=dev)
+
+    return read
+
+
+def find_cell(name: str, boards: Mapping[str, Path], cards: tuple[Path, ...] = ()) -> tuple[Board, Cell]:
+    """Return a cell and its board, from `<cell>`, `<board>/<cell>` or `<folder of a board>/<cell>`.
+
+    Raises UnknownName where there is none, RecordError where several boards have it. A board whose plan cannot be
+    read is left out, and named where nothing is found.
+    """
+    parts = name.split("/")
+    folder = "/".join(parts[:-4])  # a cell's name has four parts
+    given = Path(folder).expanduser() if folder else None
+    if given is not None and (folder in boards or (given / "plan.yaml").is_file()):
+        chosen, wanted = {folder: boards.get(folder) or given}, "/".join(parts[-4:])
+    else:
+        chosen, wanted = dict(boards), name
+    found: list[tuple[Board, Cell]] = []
+    known: list[str] = []
+    unread: list[str] = []
+    for board_name, path in chosen.items():
+        try:
+            board = read_board(str(path), cards)
+        except CdnerError as error:
+            unread.append(f" The board {board_name} cannot be read: {error}")
+            continue
+        known.extend(c.name for c in board.cells)
+        found.extend((board, c) for c in board.cells if c.name == wanted)
+    if not found:
+        raise UnknownName(
+            f"there is no cell {name!r} in {', '.join(chosen) or 'any board'}.{nearest(wanted, known)} "
+            "A cell is named <variant>/<sources>--<target>/<regime>/seed<n>; `cdner run BOARD --dry-run` lists them."
+            + "".join(unread)
+        )
+    if len(found) > 1:
+        where = ", ".join(b.name for b, _ in found)
+        raise RecordError(f"the cell {name!r} stands in several boards ({where}); put the board's name before it.")
+    return found[0]
