@@ -10,6 +10,9 @@ CdnerError
 ├── StoreError       the store cannot be used
 ├── RecordError      a record that cannot be read
 └── StageFailed      a stage that ended without an artefact: the cell is failed, with the reason
+    ├── LossNotANumber   training has diverged
+    ├── LlmRefused       a language model would not answer
+    └── LlmBudgetSpent   the money that a stage may spend is spent
 
 A message says what was found, where, what was expected and what to do next. Inner code stays brief; the
 public edge adds the file and the line.
@@ -56,7 +59,27 @@ class RecordError(CdnerError):
 
 
 class StageFailed(CdnerError):
-    """A stage ended without an artefact. The reason stands in the record of the failed cell."""
+    """A stage ended without an artefact. `reason` stands in the record of the failed cell."""
+
+    reason = "error"
+
+
+class LossNotANumber(StageFailed):
+    """Training has diverged."""
+
+    reason = "loss is not a number"
+
+
+class LlmRefused(StageFailed):
+    """A language model would not answer."""
+
+    reason = "LLM refused"
+
+
+class LlmBudgetSpent(StageFailed):
+    """The money that a stage may spend is spent."""
+
+    reason = "LLM budget spent"
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

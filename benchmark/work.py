@@ -5,23 +5,44 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.errors import LlmBudgetSpent
 
-@dataclass(frozen=True)
+
+@dataclass
 class Work:
     """The surroundings of one running step.
 
-    folder    the artefact's folder, empty at first; what stands in it when the step returns is the artefact
-    cache     a folder that steps share, for what can be made again (tokenized splits)
-    threads   how many threads this process may keep busy
+    folder              the artefact's folder, empty at first; what stands in it when the step returns is the artefact
+    cache               a folder that steps share, for what can be made again (tokenized splits)
+    threads             how many threads this process may keep busy
+    checkpoints         a folder that outlives this process: the next attempt at the same stage finds what was kept in
+                        it, and the harness removes it when the stage has ended well. None: keep nothing
+    checkpoint_seconds  time between two checkpoints, at least
+    usd                 US dollars that this step may spend; None: there is no limit
+    spent               US dollars that it has spent
     """
 
     folder: Path
     cache: Path | None = None
     threads: int = 1
     progress: Path | None = None
+    checkpoints: Path | None = None
+    checkpoint_seconds: float = 60.0
+    usd: float | None = None
+    spent: float = 0.0
 
     def report(self, **figures: float | int | str | None) -> None:
         """Append figures (epoch, of, dev_f1, ...) to the progress file; whoever watches shows the last line."""
         if self.progress is not None:
             with self.progress.open("a", encoding="utf8") as stream:
                 stream.write(json.dumps({"time": round(time.time(), 3), **figures}) + "\n")
+
+    def spend(self, usd: float) -> None:
+        """Report money that this step has spent, in US dollars.
+
+        Raises LlmBudgetSpent where that is more than the step may spend; what was spent is reported first.
+        """
+        self.spent += usd
+        self.report(usd=round(self.spent, 6))
+        if self.usd is not None and self.spent > self.usd:
+            raise LlmBudgetSpent(f"spent {self.spent:.4f} USD, and {self.usd:.4f} were left to this stage.")

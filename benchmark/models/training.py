@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
-from benchmark.errors import StageFailed
+from benchmark.errors import LossNotANumber
 from benchmark.work import Work
 
 VERSION = 1  # rises when a change here could change a result
@@ -75,7 +75,7 @@ class Selection(Callback):
         if trainer.global_step % 25 == 0 or trainer.is_last_batch:
             loss = float(out["loss"])
             if not math.isfinite(loss):
-                raise StageFailed(f"loss is not a number: {loss} at step {trainer.global_step}")
+                raise LossNotANumber(f"loss is not a number: {loss} at step {trainer.global_step}")
             self._tell(trainer, loss=round(loss, 4))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -118,7 +118,7 @@ def fit(
 
     score      dev F1 of the module as it stands, in percent; asked after every `every` epochs and the last
     patience   epochs without a better dev F1 before training stops; None: never
-    Raises StageFailed when the loss is not a number.
+    Raises LossNotANumber when the loss is not a number.
     """
     used = resolve_precision(precision)
     selection = Selection(work, score, patience=patience, epochs=epochs, every=every)
@@ -142,7 +142,7 @@ def fit(
     if selection.best is not None:
         module.load_state_dict(selection.best)
     if not all(bool(torch.isfinite(p).all()) for p in module.parameters()):
-        raise StageFailed("loss is not a number: the weights are not finite after training")
+        raise LossNotANumber("loss is not a number: the weights are not finite after training")
     return Fitted(trainer.current_epoch, selection.kept + 1, tuple(selection.history), used)
 
 
