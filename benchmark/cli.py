@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from benchmark import __version__
-from benchmark.errors import CdnerError
+from benchmark.errors import CdnerError, StoreError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,31 +19,45 @@ if TYPE_CHECKING:
 Command = Callable[[argparse.Namespace], int]
 
 USAGE_ERROR = 2
+STOPPED = 3
 INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command. Returns the exit status: 0, 1 where something is wrong, 2 for a wrong call, 130 for Ctrl-C."""
+    """Run a command.
+
+    Returns the exit status: 0; 1 where something is wrong or has failed; 2 for a wrong call; 3 where a run has stopped
+    at a limit with cells left; 130 for Ctrl-C and SIGTERM.
+    """
     chosen = parser().parse_args(arguments)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, interrupt)
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
+            signal.signal(signal.SIGHUP, interrupt)
     if not hasattr(chosen, "command"):
         parser().print_help()
         return USAGE_ERROR
     try:
         return int(chosen.command(chosen))
     except CdnerError as error:
-        print(f"cdner: {error}", file=sys.stderr)  # noqa: T201
+        complain(str(error))
         return 1
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # a pager that was closed
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return 0
-        print(f"cdner: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
+        complain(f"{error.filename or 'the system'}: {error.strerror or error}")
         return 1
     except KeyboardInterrupt:
         print("cdner: interrupted", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
+
+
+def complain(text: str) -> None:
+    """Print what is wrong, without what is secret."""
+    from benchmark.redact import redact
+
+    print(f"cdner: {redact(text)}", file=sys.stderr)  # noqa: T201
 
 
 def interrupt(*_: object) -> NoReturn:
@@ -142,14 +156,12 @@ def lint(chosen: argparse.Namespace) -> int:
 
 def run(chosen: argparse.Namespace) -> int:
     """Run what is missing or stale of a board, then print its table."""
-    import fnmatch
-
     from benchmark import paths
-    from benchmark.report import watch
+    from benchmark.run import upkeep
     from benchmark.run.cells import plan_cells
     from benchmark.run.local import LocalEngine
     from benchmark.run.plan import read_board
-    from benchmark.run.runner import Runner
+    from benchmark.run.runner import Limits, Runner
     from benchmark.run.store import Store
     from benchmark.run.workload import workload
 
@@ -157,40 +169,90 @@ def run(chosen: argparse.Namespace) -> int:
     board = read_board(chosen.board, cards)
     if not chosen.dry_run:
         board = writable(board)
-    cells = board.running_order()
-    if chosen.only:
-        cells = [c for c in cells if any(fnmatch.fnmatch(c.name, glob) for glob in chosen.only)]
-        if not cells:
-            raise CdnerError(
-                f"no cell of {board.name} fits --only {' '.join(chosen.only)}; its first is {board.cells[0].name}."
-            )
-    out = console()
+    cells = chosen_cells(board, chosen.only)
     engine = LocalEngine(chosen.slots, chosen.threads)
+    watcher: Any = None
     try:
         if not chosen.dry_run:
+            watcher = watcher_for(chosen, board)
             engine.warm()
         store = Store.open(paths.store_folder())
+        if watcher is not None:
+            move_unreadable(board, cells, watcher)
         planned = plan_cells(board, cells, data=data_folder(chosen), cards=cards)
         work = workload(board, planned, store, engine.slots, retry_failed=chosen.retry_failed)
-        if chosen.dry_run:
+        if watcher is None:
             dry_run(board, work, store)
             return 0
-        watcher = watch.Screen(out) if out.is_terminal else watch.Lines(out)
-        try:
-            summary = Runner(board, work, store, engine, watcher, data=data_folder(chosen), cards=cards).run()
-        finally:
-            watcher.close()
+        upkeep.write_snapshot(store, board, planned)
+        limits = Limits(chosen.max_hours, chosen.max_usd, chosen.fail_fast)
+        summary = Runner(board, work, store, engine, watcher, data=data_folder(chosen), limits=limits).run()
     finally:
         engine.close()
+        if watcher is not None:
+            watcher.close()
+    if not chosen.json:
+        closing(watcher, summary)
+        if not summary.interrupted:
+            if not chosen.no_table:
+                say("")
+                print_tables(board, "terminal", "strict", ["fine", "general"])
+            say(f"records   {board.folder / 'records'}\nartefacts {store.root}")
+    if summary.interrupted:
+        return INTERRUPTED
+    if summary.failed:
+        return 1
+    return STOPPED if summary.stopped else int(summary.done + summary.skipped != summary.cells)
+
+
+def chosen_cells(board: Any, only: list[str] | None) -> list[Any]:
+    """Return a board's cells in running order, those alone whose names fit."""
+    import fnmatch
+
+    cells = board.running_order()
+    if only:
+        cells = [c for c in cells if any(fnmatch.fnmatch(c.name, glob) for glob in only)]
+        if not cells:
+            raise CdnerError(
+                f"no cell of {board.name} fits --only {' '.join(only)}; its first is {board.cells[0].name}."
+            )
+    return list(cells)
+
+
+def watcher_for(chosen: argparse.Namespace, board: Any) -> Any:
+    """Return who tells what happens: JSON lines, a live view on a terminal, plain lines elsewhere; and wandb."""
+    from benchmark.report import watch
+
+    out = console()
+    watcher: Any = watch.Json(out) if chosen.json else watch.Screen(out) if out.is_terminal else watch.Lines(out)
+    if chosen.log:
+        from benchmark.report.wandb_log import WandbLog
+
+        try:
+            return WandbLog(watcher, board.name, board.folder / "wandb")
+        except BaseException:
+            watcher.close()
+            raise
+    return watcher
+
+
+def move_unreadable(board: Any, cells: list[Any], watcher: Any) -> None:
+    """Move records away that are torn, so that their cells are run again; one of a newer cdner is an error."""
+    from benchmark.run import record as records
+
+    for cell in cells:
+        if records.torn(board.folder, cell.name):
+            where = records.move_away(board.folder, cell.name)
+            watcher.say(f"the record of {cell.name} cannot be read; it is kept as {where.name}, and made again")
+
+
+def closing(watcher: Any, summary: Any) -> None:
+    """Print what a run did, and what is left."""
     watcher.say(closing_words(summary))
     if summary.interrupted:
         watcher.say(f"interrupted; cells left: {summary.left}. The same command goes on from here.")
-        return INTERRUPTED
-    if not chosen.no_table:
-        say("")
-        print_tables(board, "terminal", "strict", ["fine", "general"])
-    say(f"records   {board.folder / 'records'}\nartefacts {store.root}")
-    return 0 if summary.done + summary.skipped == summary.cells else 1
+    elif summary.stopped:
+        watcher.say(f"stopped: {summary.stopped}; cells left: {summary.left}. The same command goes on from here.")
 
 
 def writable(board: Any) -> Any:
@@ -309,6 +371,116 @@ def why(chosen: argparse.Namespace) -> int:
     [item] = plan_cells(board, [cell], data=data_folder(chosen), cards=cards)
     say(render(board.name, item, Store(paths.store_folder())))
     return 0
+
+
+def status(chosen: argparse.Namespace) -> int:
+    """Print how far a board is: done, running, failed and waiting cells, whoever runs it."""
+    from benchmark import paths
+    from benchmark.report import status as report
+    from benchmark.run import upkeep
+    from benchmark.run.plan import read_board
+
+    board = read_board(chosen.board, card_folders(chosen), settings=False)
+    store = paths.store_folder()
+    snapshot = upkeep.read_snapshot(upkeep.snapshot_file(store, board.folder))
+    found = report.collect(board, board.expected(), snapshot, store)
+    if chosen.json:
+        say(json.dumps(report.as_json(found), ensure_ascii=False))
+    else:
+        report.render(found, console())
+    return 0
+
+
+def store(chosen: argparse.Namespace) -> int:
+    """Show what takes how much of the store; `prune` removes what no board needs, after asking."""
+    from benchmark import paths
+    from benchmark.report import store as report
+    from benchmark.run import upkeep
+    from benchmark.run.store import Store
+
+    root = paths.store_folder()
+    if chosen.what is None:
+        if not root.is_dir():
+            raise StoreError(f"{root}: there is no store yet; `cdner run` makes it.")
+        report.render_usage(root, upkeep.usage(root), console())
+        return 0
+    found = to_prune(Store.open(root), chosen)
+    report.render_prunable(found, console())
+    if not found.paths or chosen.dry_run:
+        return 0
+    if not chosen.yes and not confirmed("Remove all this?"):
+        say("nothing was removed")
+        return 1
+    say(f"removed {report.size(upkeep.remove(found))}")
+    return 0
+
+
+def to_prune(store: Any, chosen: argparse.Namespace) -> Any:
+    """Return what no known board needs: those of the results folder, those that came along, those that ran here.
+
+    A board that cannot be planned now needs what it needed when it was last run.
+    """
+    from benchmark.run import upkeep
+    from benchmark.run.cells import plan_cells
+    from benchmark.run.plan import boards, read_board
+
+    cards = card_folders(chosen)
+    folders = {str(folder.resolve()) for folder in boards().values()}
+    snapshots = {}
+    for path in sorted((store.root / "boards").glob("*.json")):
+        told = upkeep.read_snapshot(path)
+        if told is not None and (Path(told["folder"]) / "plan.yaml").is_file():
+            folders.add(told["folder"])
+            snapshots[told["folder"]] = told
+    needed: set[str] = set()
+    splits: set[str] = set()
+    unread = []
+    for folder in sorted(folders):
+        needed |= set(snapshots.get(folder, {}).get("stages", {}))
+        try:
+            board = read_board(folder, cards)
+            planned = plan_cells(board, board.cells, data=data_folder(chosen), cards=cards)
+        except CdnerError as error:
+            unread.append(f"{folder}: {error}")
+            continue
+        needed -= set(snapshots.get(folder, {}).get("stages", {}))
+        stages = [s for item in planned if item.final is not None for s in item.final.graph()]
+        needed |= {s.key for s in stages}
+        splits |= {split.hash for s in stages for split in s.splits}
+    found = upkeep.prunable(store, needed, splits)
+    found.unread = unread
+    return found
+
+
+def confirmed(question: str) -> bool:
+    """Return whether a person says yes. Raises CdnerError where there is no person to ask."""
+    if not sys.stdin.isatty():
+        raise CdnerError("nobody can be asked here: say --yes to remove it, or --dry-run to see it only.")
+    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+
+
+def adopt(chosen: argparse.Namespace) -> int:
+    """Carry stale records over a refactoring, when a rerun of a sample of them gives equal predictions."""
+    from benchmark import paths
+    from benchmark.run.adopt import adopt as carry
+    from benchmark.run.cells import plan_cells
+    from benchmark.run.local import LocalEngine
+    from benchmark.run.plan import read_board
+    from benchmark.run.store import Store
+
+    cards = card_folders(chosen)
+    board = read_board(chosen.board, cards)
+    cells = chosen_cells(board, chosen.only)
+    engine = LocalEngine(chosen.slots, chosen.threads)
+    try:
+        engine.warm()
+        planned = plan_cells(board, cells, data=data_folder(chosen), cards=cards)
+        return carry(
+            board, planned, Store.open(paths.store_folder()), engine, sample=chosen.sample, dry_run=chosen.dry_run,
+            tell=say,
+        )  # fmt: skip
+    finally:
+        engine.close()
 
 
 def predict(chosen: argparse.Namespace) -> int:
@@ -465,6 +637,37 @@ def parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--threads", type=positive, metavar="N", help="threads a stage (default: cores divided by slots)")
     verb.add_argument("--no-table", action="store_true", help="do not print the table at the end")
+    how = verb.add_mutually_exclusive_group()
+    how.add_argument(
+        "--keep-going", dest="fail_fast", action="store_false",
+        help="a failed stage ends only the cells that need it (default)",
+    )  # fmt: skip
+    how.add_argument("--fail-fast", action="store_true", help="the first failure ends the run")
+    verb.add_argument("--max-hours", type=above_zero, metavar="H", help="start no stage after so many hours")
+    verb.add_argument("--max-usd", type=above_zero, metavar="USD", help="start no stage when so much is spent")
+    verb.add_argument("--json", action="store_true", help="tell what happens as JSON, one object a line")
+    verb.add_argument(
+        "--log", choices=("wandb",), help="log to Weights & Biases too (WANDB_MODE=offline needs no network)"
+    )
+
+    verb = add("status", status, "cdner status minilm")
+    verb.add_argument("board", metavar="BOARD")
+    verb.add_argument("--json", action="store_true", help="as JSON")
+
+    verb = add("store", store, "cdner store prune --dry-run", data=True)
+    verb.add_argument("what", nargs="?", choices=("prune",), help="remove what no board needs")
+    verb.add_argument("--dry-run", action="store_true", help="show what would be removed, and remove nothing")
+    verb.add_argument("--yes", action="store_true", help="do not ask")
+
+    verb = add("adopt", adopt, "cdner adopt minilm --sample 2", data=True)
+    verb.add_argument("board", metavar="BOARD")
+    verb.add_argument("--only", action="append", metavar="GLOB", help="adopt the cells whose name fits")
+    verb.add_argument(
+        "--sample", type=positive, default=1, metavar="N", help="cells to rerun of each kind of change (default: 1)"
+    )
+    verb.add_argument("--dry-run", action="store_true", help="show what has changed, and run nothing")
+    verb.add_argument("--slots", type=positive, metavar="N", help="stages at once")
+    verb.add_argument("--threads", type=positive, metavar="N", help="threads a stage")
 
     verb = add("table", table, "cdner table minilm --types general --format latex")
     verb.add_argument("board", metavar="BOARD")
@@ -506,6 +709,17 @@ def positive(text: str) -> int:
     number = int(text) if text.isdecimal() else 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return number
+
+
+def above_zero(text: str) -> float:
+    """Return a number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return number
 
 

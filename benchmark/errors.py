@@ -8,6 +8,7 @@ CdnerError
 ├── PlanError        a board's plan, a transfer or a setting that is refused
 ├── Unsupported      a method cannot do what a transfer asks: the cell is skipped, with the reason
 ├── StoreError       the store cannot be used
+├── BrokenArtefact   an artefact is not what its manifest says: the harness builds it again
 ├── RecordError      a record that cannot be read
 └── StageFailed      a stage that ended without an artefact: the cell is failed, with the reason
     ├── LossNotANumber   training has diverged
@@ -52,6 +53,14 @@ class Unsupported(CdnerError):
 
 class StoreError(CdnerError):
     """The store cannot be used."""
+
+
+class BrokenArtefact(CdnerError):
+    """An artefact is not what its manifest says. `key` names it; the harness builds it again."""
+
+    def __init__(self, key: str, told: str) -> None:
+        super().__init__(told)
+        self.key = key
 
 
 class RecordError(CdnerError):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import platformdirs
 
+from benchmark.errors import StoreError
+
 PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = PACKAGE.parent
 
@@ -47,6 +49,31 @@ def store_folder() -> Path:
     """Return the folder of artefacts: CDNER_STORE, or `store` in the cache folder."""
     named = os.environ.get("CDNER_STORE", "")
     return Path(named).expanduser() if named else cache_folder() / "store"
+
+
+def lease_seconds() -> float:
+    """Return how long a lease lives without a heartbeat: CDNER_LEASE_SECONDS, or a minute.
+
+    Every process on one store must count alike. Raises StoreError for what is no such number.
+    """
+    return positive_seconds("CDNER_LEASE_SECONDS", 60.0)
+
+
+def checkpoint_seconds() -> float:
+    """Return the least time between two checkpoints of a stage: CDNER_CHECKPOINT_SECONDS, or a minute."""
+    return positive_seconds("CDNER_CHECKPOINT_SECONDS", 60.0)
+
+
+def positive_seconds(name: str, default: float) -> float:
+    """Return the seconds that an environment variable names. Raises StoreError for what is no such number."""
+    named = os.environ.get(name, "")
+    try:
+        found = float(named) if named else default
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < 1e9:
+        raise StoreError(f"{name} is {named!r}, expected a number of seconds, such as {default:g}.")
+    return found
 
 
 def results_folder() -> Path:

@@ -20,6 +20,7 @@ class Work:
     checkpoint_seconds  time between two checkpoints, at least
     usd                 US dollars that this step may spend; None: there is no limit
     spent               US dollars that it has spent
+    carried             seconds of work, done by earlier attempts, that the checkpoints hold
     """
 
     folder: Path
@@ -30,6 +31,21 @@ class Work:
     checkpoint_seconds: float = 60.0
     usd: float | None = None
     spent: float = 0.0
+    carried: float = 0.0
+    began: float = 0.0
+
+    def begin(self) -> None:
+        """Start the clock."""
+        self.began = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Return the seconds of work that stand behind the step as it is now, those of earlier attempts included."""
+        return self.carried + time.perf_counter() - self.began
+
+    def checkpointed(self) -> None:
+        """Say that a checkpoint was written: what was done until now is not lost with this process."""
+        if self.checkpoints is not None:
+            (self.checkpoints / "seconds.txt").write_text(f"{self.seconds():.3f}", encoding="utf8")
 
     def report(self, **figures: float | int | str | None) -> None:
         """Append figures (epoch, of, dev_f1, ...) to the progress file; whoever watches shows the last line."""

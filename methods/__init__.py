@@ -3,8 +3,10 @@
 Methods of other packages join by an entry point of group `cdner.methods`: `name = "package.module:Class"`.
 """
 
+import sys
+from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from benchmark.errors import PlanError, UnknownName, nearest
 from benchmark.run.method import Method
@@ -22,7 +24,7 @@ def names() -> dict[str, str]:
     Raises PlanError where another package claims a name of the table.
     """
     found = dict(METHODS)
-    for entry in entry_points(group="cdner.methods"):
+    for entry in _entries(tuple(sys.path)):
         if entry.name in found and found[entry.name] != entry.value:
             raise PlanError(
                 f"the entry point {entry.name!r} = {entry.value!r} claims a name that {found[entry.name]!r} has; "
@@ -30,6 +32,12 @@ def names() -> dict[str, str]:
             )
         found[entry.name] = entry.value
     return found
+
+
+@lru_cache(maxsize=4)
+def _entries(_search_path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Return what other packages register. Kept for a search path: every installed package's metadata is read."""
+    return tuple(entry_points(group="cdner.methods"))
 
 
 def find(name: str) -> type[Method]:

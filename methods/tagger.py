@@ -13,11 +13,12 @@ Joint    source and target at once, with the target's epochs and rates; the head
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from benchmark.corpus.card import GENERAL
 from benchmark.corpus.corpus import Split
-from benchmark.corpus.transfer import Domain, Transfer
+from benchmark.corpus.transfer import Domain, Transfer, once
 from benchmark.errors import Unsupported
 from benchmark.models import backbones
 from benchmark.models.tagging import Recipe, merge, tag, train_tagger
@@ -62,6 +63,11 @@ class Settings:
                 raise ValueError(f"{name} must be above 0; found {getattr(self, name)}.")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is a share of all steps, at least 0 and under 1; found {self.warmup}.")
+
+    @cached_property
+    def backbone(self) -> backbones.Backbone:
+        """Return the encoder, pinned: looked up once for all the cells of a variant."""
+        return backbones.find(self.encoder, self.revision)
 
     def recipe(self, *, source: bool, selects: bool) -> Recipe:
         """Return how one stage is trained; without a dev split to select on there is no patience."""
@@ -129,7 +135,6 @@ def plan_tagger(
         raise Unsupported("a tagger does not merge models; say `order: sequence` or `order: joint`.")
     if s.target_only and spec.regime == "zero-shot":
         raise Unsupported("with target_only there is nothing to learn from in zero-shot.")
-    backbone = backbones.find(s.encoder, s.revision)
     traits = [s.encoder, *(["CRF"] if s.crf else []), *(["general types"] if labels.target == GENERAL else [])]
 
     def train(
@@ -147,7 +152,7 @@ def plan_tagger(
             train_tagger,
             title=f"{'+'.join(x.corpus for x in splits)} ({', '.join(told)}) seed {seed}",
             size=float(recipe.epochs * sum(x.n_words for x in splits)),
-            backbone=backbone,
+            backbone=s.backbone,
             init=init,
             train=tuple(splits),
             dev=dev,
@@ -165,7 +170,7 @@ def plan_tagger(
         )
     if s.target_only or spec.regime == "in-domain":
         return train([target.train], own_dev, labels.target, source=False)
-    source_dev = merge([d.dev for d in sources if d.dev is not None]) if spec.select == "source-dev" else None
+    source_dev = _merged([d.dev for d in sources if d.dev is not None]) if spec.select == "source-dev" else None
     gold = [d.train for d in sources]
     if spec.regime == "zero-shot":
         return train(gold, source_dev, labels.source, source=True)
@@ -179,6 +184,10 @@ def plan_tagger(
         )
     source = train(gold, None, labels.source, source=True)
     return train([target.train], own_dev, labels.target, source=False, init=source)
+
+
+def _merged(splits: Sequence[Split]) -> Split:
+    return once(splits[0], ("merged", *(split.hash for split in splits)), lambda: merge(splits))
 
 
 def plan_tagging(transfer: Transfer, s: Settings, seed: int, model: Stage, names: dict[str, str]) -> Stage:

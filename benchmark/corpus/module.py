@@ -70,10 +70,14 @@ class BucketBatches(Sampler[list[int]]):
     """Batches of like length: shuffled, sorted within pools of `POOL` batches, cut, and the batches shuffled.
 
     Without a seed: longest first, in a fixed order. The order is a function of seed and epoch alone.
+
+    given   batches of the present pass that were handed out
+    skip    batches that the next pass leaves out at its start
     """
 
     def __init__(self, lengths: Sequence[int], size: int, seed: int | None) -> None:
         self.lengths, self.size, self.seed, self.epoch = list(lengths), size, seed, 0
+        self.given = self.skip = 0
 
     @property
     def sampler(self) -> "BucketBatches":
@@ -88,6 +92,13 @@ class BucketBatches(Sampler[list[int]]):
         return -(-len(self.lengths) // self.size)
 
     def __iter__(self) -> Iterator[list[int]]:
+        skip, self.skip = self.skip, 0
+        for number, batch in enumerate(self._order(), start=1):
+            self.given = number
+            if number > skip:
+                yield batch
+
+    def _order(self) -> Iterator[list[int]]:
         if self.seed is None:
             order = sorted(range(len(self.lengths)), key=lambda i: -self.lengths[i])
             yield from (order[i : i + self.size] for i in range(0, len(order), self.size))
@@ -103,6 +114,22 @@ class BucketBatches(Sampler[list[int]]):
         batches = [order[i : i + self.size] for i in range(0, len(order), self.size)]
         for i in torch.randperm(len(batches), generator=chance).tolist():
             yield batches[i]
+
+
+class Batches(DataLoader[dict[str, Tensor]]):
+    """A loader whose pass Lightning can take up in the middle; batches that were handed out are not loaded again."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]], order: BucketBatches, **options: Any) -> None:
+        super().__init__(rows, batch_sampler=order, **options)  # type: ignore[arg-type]
+        self.order = order
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how far the present pass is."""
+        return {"given": self.order.given}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Let the next pass begin where another was when it gave `state`."""
+        self.order.skip = state["given"]
 
 
 class NerModule(pl.LightningDataModule):
@@ -163,25 +190,25 @@ class NerModule(pl.LightningDataModule):
             batch["classes"] = classes
         return batch
 
-    def loader(self, part: str, *, seed: int | None) -> DataLoader[dict[str, Tensor]]:
+    def loader(self, part: str, *, seed: int | None) -> Batches:
         """Return batches of a part, shuffled by `seed`, or longest first."""
         rows = self._rows(part)
-        return DataLoader(
-            rows,  # type: ignore[arg-type]
-            batch_sampler=BucketBatches([len(row["ids"]) for row in rows], self.batch, seed),
+        return Batches(
+            rows,
+            BucketBatches([len(row["ids"]) for row in rows], self.batch, seed),
             collate_fn=lambda items: self._collate(part, items),
             pin_memory=torch.cuda.is_available(),
         )
 
-    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+    def train_dataloader(self) -> Batches:
         """Return training batches in the order that seed and epoch fix."""
         return self.loader("train", seed=self.seed)
 
-    def val_dataloader(self) -> DataLoader[dict[str, Tensor]] | list[Any]:
+    def val_dataloader(self) -> Batches | list[Any]:
         """Return dev batches, longest first; none where there is no dev."""
         return self.loader("dev", seed=None) if self.splits["dev"] is not None else []
 
-    def predict_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+    def predict_dataloader(self) -> Batches:
         """Return batches of the words to predict, longest first."""
         return self.loader("predict", seed=None)
 

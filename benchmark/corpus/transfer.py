@@ -7,7 +7,7 @@ split has no road into a method. Limited regimes draw nested samples: 1% is insi
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -120,10 +120,10 @@ class Domain:
         """Return key -> general type."""
         return {key: t.general for key, t in self.card.types.items()}
 
-    def relabel(self, mapping: Mapping[str, str]) -> "Domain":
-        """Return the same domain with its gold renamed."""
+    def relabel(self, mapping: Mapping[str, str | None]) -> "Domain":
+        """Return the same domain with its gold renamed. A span whose type maps to None is dropped."""
         return replace(
-            self, train=self.train.relabel(mapping), dev=None if self.dev is None else self.dev.relabel(mapping)
+            self, train=_renamed(self.train, mapping), dev=None if self.dev is None else _renamed(self.dev, mapping)
         )
 
 
@@ -135,6 +135,32 @@ class Transfer:
     sources: tuple[Domain, ...]
     target: Domain
     test: Split  # words only
+
+
+def once(split: Split, how: Hashable, make: Callable[[], Split]) -> Split:
+    """Return what `make` makes of a split: for one `how`, the same object each time.
+
+    Every cell of a board asks for the same few splits, and each new one would be made and hashed anew. What is made
+    is kept with the split that it is made of, and goes when that goes.
+    """
+    made: dict[Hashable, Split] = vars(split).setdefault("_made", {})
+    if how not in made:
+        made[how] = make()
+    return made[how]
+
+
+def _renamed(split: Split, mapping: Mapping[str, str | None]) -> Split:
+    """Return the split with its types renamed: itself, where nothing has another name."""
+
+    def rename() -> Split:
+        renamed = split.relabel(mapping)
+        return split if renamed == split else renamed
+
+    return once(split, tuple(mapping.items()), rename)
+
+
+def _words_only(split: Split) -> Split:
+    return once(split, "words", split.words_only)
 
 
 def build(
@@ -155,7 +181,7 @@ def build(
         raise PlanError(f"{spec.target} has no dev split to select on; say `select: last`.")
     if spec.select == "source-dev" and any(s.dev is None for s in sources):
         raise PlanError(f"a source among {', '.join(spec.sources)} has no dev split to select on; say `select: last`.")
-    return Transfer(spec, tuple(sources), Domain(corpus.card, train, dev), corpus.test.words_only())
+    return Transfer(spec, tuple(sources), Domain(corpus.card, train, dev), _words_only(corpus.test))
 
 
 def shown(spec: Spec, train: Split, dev: Split | None) -> tuple[Split, Split | None]:
@@ -164,16 +190,20 @@ def shown(spec: Spec, train: Split, dev: Split | None) -> tuple[Split, Split | N
     With limited gold, dev is subsampled at the same rate: a full dev beside 1% of train is no low-resource result.
     """
     if spec.regime == "zero-shot":
-        return train.words_only(), None if dev is None else dev.words_only()
+        return _words_only(train), None if dev is None else _words_only(dev)
     if spec.regime not in LIMITED:
         return train, dev
     assert spec.amount is not None
     draw = spec.draw or 1
-    some = sample(train, spec.regime, spec.amount, draw)
+    some = _sampled(train, spec.regime, spec.amount, draw)
     if spec.select != "target-dev" or dev is None:
         return some, None
     rate = len(some.sentences) / len(train.sentences)
-    return some, sample(dev, "fraction", rate, draw)
+    return some, _sampled(dev, "fraction", rate, draw)
+
+
+def _sampled(split: Split, regime: str, amount: float, draw: int) -> Split:
+    return once(split, (regime, amount, draw), lambda: sample(split, regime, amount, draw))
 
 
 def sample(split: Split, regime: str, amount: float, draw: int) -> Split:

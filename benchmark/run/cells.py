@@ -10,9 +10,10 @@ from typing import Any
 
 import methods
 from benchmark.corpus.corpus import Corpus, Split, load
-from benchmark.corpus.transfer import Transfer, build
+from benchmark.corpus.transfer import Spec, Transfer, build
 from benchmark.errors import CdnerError, RecordError, UnknownName, Unsupported, nearest
 from benchmark.run import record as records
+from benchmark.run.failure import PASSING
 from benchmark.run.method import Method
 from benchmark.run.plan import Board, Cell, read_board
 from benchmark.run.stage import Stage
@@ -41,14 +42,20 @@ class Planned:
     @property
     def done(self) -> bool:
         """Return whether the record is of this very stage, and of this gold and this scorer."""
-        found = self.record
-        return bool(found and self.predicted and found["scorer"] == SCORER_VERSION and found.get("gold") == self.gold)
+        return self.record is not None and self.fits(self.record)
+
+    def fits(self, record: records.Record) -> bool:
+        """Return whether a record is a good one of this very stage, this gold and this scorer."""
+        same = self.final is not None and record["status"] == "ok" and record["final"] == self.final.key
+        return same and record["scorer"] == SCORER_VERSION and record.get("gold") == self.gold
 
     @property
     def failed(self) -> bool:
-        """Return whether this very stage has failed before."""
+        """Return whether this very stage has failed before, and not by an accident that is tried again unasked."""
         found = self.record
-        return bool(found and self.final and found["status"] == "failed" and found["final"] == self.final.key)
+        if found is None or self.final is None or found["status"] != "failed" or found["final"] != self.final.key:
+            return False
+        return (found.get("failure") or {}).get("kind") not in PASSING
 
     @property
     def stale(self) -> bool:
@@ -64,22 +71,30 @@ def plan_cells(
     Each corpus is read once. Raises what reading a corpus raises, and PlanError.
     """
     corpora = corpus_reader()
-    transfers: dict[Any, Transfer] = {}
+    method_of = cache(methods.find)
+
+    @cache
+    def transfer_of(spec: Spec) -> tuple[Transfer, str]:
+        transfer = build(spec, data=data, cards=cards, corpora=corpora)
+        test = corpora(spec.target, data=data, cards=cards, dev=spec.dev).test
+        return transfer, gold_of(transfer, test)
+
+    settings_of: dict[tuple[str, str], Any] = {}  # cells of equal settings share them, and what hangs on them
     found = []
     for cell in cells:
-        if cell.spec not in transfers:
-            transfers[cell.spec] = build(cell.spec, data=data, cards=cards, corpora=corpora)
-        transfer = transfers[cell.spec]
-        method = methods.find(cell.variant.method)
-        settings = method.settings(cell.changed, cell.name)
+        transfer, gold = transfer_of(cell.spec)
+        method = method_of(cell.variant.method)
+        changed = (cell.variant.method, repr(cell.changed))
+        if changed not in settings_of:
+            settings_of[changed] = method.settings(cell.changed, cell.name)
+        settings = settings_of[changed]
         final, reason = None, None
         try:
             final = method().plan(transfer, settings, cell.seed)
         except Unsupported as error:
             reason = str(error)
         known = records.read(board.folder, cell.name)
-        test = corpora(cell.spec.target, data=data, cards=cards, dev=cell.spec.dev).test
-        found.append(Planned(cell, method, settings, transfer, final, reason, known, gold_of(transfer, test)))
+        found.append(Planned(cell, method, settings, transfer, final, reason, known, gold))
     return found
 
 

@@ -1,4 +1,8 @@
-"""What an engine is: it runs a stage after its parents and says how it ended, knowing nothing of what it does."""
+"""What an engine is: it runs a stage and says how it ended, knowing nothing of what the stage does.
+
+A stage is a scratch folder with `request.json` in it. Whoever runs it there, `benchmark.run.worker.Server` on this
+machine or on another, grants it what `limits` of the request says, and publishes its artefact in the store.
+"""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -7,10 +11,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Ending:
-    """A stage's process is gone. `code` is its exit status; a negative one is the signal that ended it."""
+    """A stage's process is gone.
+
+    code   its exit status; a negative one is the signal that ended it
+    over   the limit for which the engine has ended it, as a reason: `time limit: over 90 minutes`
+    """
 
     scratch: Path
     code: int
+    over: str | None = None
 
 
 class Engine(ABC):

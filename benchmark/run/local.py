@@ -8,10 +8,14 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 from benchmark.errors import StoreError
+from benchmark.run import processes
 from benchmark.run.engine import Ending, Engine
+
+GRACE = 3.0  # seconds that a stage has between terminate and kill
 
 
 class LocalEngine(Engine):
@@ -58,7 +62,7 @@ class LocalEngine(Engine):
             if "ready" in answer:
                 ready.set()
             if "ended" in answer:
-                self._endings.put(Ending(Path(answer["ended"]), int(answer["code"])))
+                self._endings.put(Ending(Path(answer["ended"]), int(answer["code"]), answer["over"]))
         self._endings.put(None)
 
     def start(self, scratch: Path) -> None:
@@ -71,7 +75,10 @@ class LocalEngine(Engine):
         self._ask({"run": str(scratch), "gpu": gpu})
 
     def wait(self, seconds: float) -> list[Ending]:
-        """Return what has ended. When the server itself has died, every running stage has ended with it."""
+        """Return what has ended. When the server itself has died, every running stage has ended with it.
+
+        The next `start` starts another server. Raises StoreError where a server cannot run at all.
+        """
         found = []
         try:
             found.append(self._endings.get(timeout=seconds))
@@ -83,7 +90,10 @@ class LocalEngine(Engine):
         if None in found:
             self._server_died()
             told = {ending.scratch for ending in endings}
-            endings.extend(Ending(scratch, -9) for scratch in self._running - told)
+            lost = self._running - told
+            for scratch in lost:
+                processes.end(scratch)  # the kernel has ended the stage itself, but not what it had started
+            endings.extend(Ending(scratch, -9) for scratch in lost)
         for ending in endings:
             self._running.discard(ending.scratch)
             if ending.scratch in self._gpu:
@@ -112,11 +122,15 @@ class LocalEngine(Engine):
             self._server.stdin.flush()
 
     def close(self) -> None:
-        """Close the server's input, upon which it ends all that runs, and itself."""
+        """End all that runs, then close the server's input, upon which it ends itself."""
         if self._server is None:
             self._log.close()
             return
+        if self._ready.is_set():
+            self._end_all()
         server, self._server = self._server, None
+        if server is None:
+            return
         assert server.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             server.stdin.close()
@@ -129,6 +143,13 @@ class LocalEngine(Engine):
             server.wait()
         let_go(server)
         self._log.close()
+
+    def _end_all(self) -> None:
+        for scratch in self._running:
+            self.stop(scratch)
+        deadline = time.monotonic() + 2 * GRACE
+        while self._running and self._server is not None and time.monotonic() < deadline:
+            self.wait(0.1)
 
 
 def let_go(server: "subprocess.Popen[str]") -> None:

@@ -4,6 +4,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -40,11 +41,9 @@ class Method(ABC):
                     f"{where}: {cls.__name__} has no setting {name!r}.{nearest(name, known)} "
                     f"There are: {', '.join(known)}."
                 )
-        hints = get_type_hints(cls.Settings)
         for name, value in changed.items():
             try:
-                adapter: TypeAdapter[Any] = TypeAdapter(hints[name], config=ConfigDict(strict=True))
-                adapter.validate_python(value)
+                _validator(cls.Settings, name).validate_python(value)
             except ValidationError as error:
                 problem = error.errors()[0]
                 options = problem.get("ctx", {}).get("expected", "")
@@ -56,3 +55,9 @@ class Method(ABC):
             return cls.Settings(**changed)
         except ValueError as error:
             raise PlanError(f"{where}: {error}") from None
+
+
+@lru_cache(maxsize=1024)
+def _validator(settings: type, name: str) -> TypeAdapter[Any]:
+    """Return what checks the values of one setting. Kept: pydantic compiles each."""
+    return TypeAdapter(get_type_hints(settings)[name], config=ConfigDict(strict=True))

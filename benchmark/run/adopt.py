@@ -1,0 +1,174 @@
+"""Carries records over a refactoring: keys have changed, and a rerun shows that predictions have not.
+
+Stale records are put together by what has changed in their stages' ingredients. Of each kind of change a sample is
+run again under its new keys. Where every prediction is equal, all records of that kind get the new keys, and say so in
+`adopted`. A changed value (another learning rate, other words) is no refactoring: such a record stays stale.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmark.errors import StageFailed
+from benchmark.run import record as records
+from benchmark.run.cells import Planned
+from benchmark.run.engine import Engine
+from benchmark.run.outcome import stage_entry
+from benchmark.run.plan import Board
+from benchmark.run.predict import run_one
+from benchmark.run.stage import Stage
+from benchmark.run.store import Store
+from benchmark.run.workload import Estimator, need
+from benchmark.score.protocols import read_predictions
+
+KEYS = (".stage", ".step")  # a parent's key is new where the parent is; its own ingredients tell why
+
+
+@dataclass
+class Group:
+    """Stale cells whose stages have changed alike.
+
+    changes   what has changed, a line each
+    refused   the changes that are no refactoring
+    """
+
+    changes: tuple[str, ...]
+    refused: tuple[str, ...]
+    cells: list[Planned] = field(default_factory=list)
+
+
+def adopt(
+    board: Board, planned: Sequence[Planned], store: Store, engine: Engine,
+    *, sample: int, dry_run: bool, tell: Callable[[str], None],
+) -> int:  # fmt: skip
+    """Adopt the stale records of a board that can be. Returns the exit status: 1 where some stay stale."""
+    stale = [p for p in planned if p.stale and records.predictions_hold(board.folder, p.record or {})]
+    lost = [p for p in planned if p.stale and p not in stale]
+    for item in lost:
+        tell(f"{item.cell.name}: its predictions are gone or altered, so there is nothing to compare; run it again")
+    if not stale and not lost:
+        tell(f"no record of {board.name} is stale")
+        return 0
+    left = len(lost)
+    for group in grouped(stale):
+        tell(f"\n{len(group.cells)} stale, first {group.cells[0].cell.name}; changed:")
+        for line in group.changes:
+            tell(f"  {line}")
+        if group.refused:
+            tell("not adopted: another value is another experiment. Run these cells again")
+            left += len(group.cells)
+        elif not dry_run and not adopt_group(board, group, store, engine, sample, tell):
+            left += len(group.cells)
+    return int(left > 0)
+
+
+def grouped(stale: Sequence[Planned]) -> list[Group]:
+    """Return stale cells put together by what has changed in their stages."""
+    found: dict[tuple[str, ...], Group] = {}
+    for item in stale:
+        assert item.final is not None
+        assert item.record is not None
+        changed, refused = compare(item.record["stages"], item.final.graph())
+        found.setdefault(changed, Group(changed, refused)).cells.append(item)
+    return list(found.values())
+
+
+def compare(before: Sequence[Mapping[str, Any]], now: Sequence[Stage]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what has changed between the stages of a record and those of today, and what of it is no refactoring."""
+    if len(before) != len(now):
+        line = f"the cell had {len(before)} stages, and has {len(now)}"
+        return (line,), (line,)
+    changed: dict[str, None] = {}
+    refused: dict[str, None] = {}
+    for old, stage in zip(before, now, strict=True):
+        new = stage.ingredients
+        if old["step"] != new["step"]:
+            changed[f"{old['step']} is {new['step']}"] = None
+        was, is_ = dict(leaves(old["inputs"])), dict(leaves(new["inputs"]))
+        for name in {**was, **is_}:
+            if name.endswith(KEYS) or was.get(name, ...) == is_.get(name, ...):
+                continue
+            line = f"{stage.step.__name__}: {name}: {was.get(name, 'absent')} -> {is_.get(name, 'absent')}"
+            changed[line] = None
+            if name in was and name in is_:
+                refused[line] = None
+        if old["code"] != new["code"]:
+            parts = [part for part in {**old["code"], **new["code"]} if old["code"].get(part) != new["code"].get(part)]
+            changed[f"{stage.step.__name__}: code ({', '.join(parts)})"] = None
+    return tuple(changed), tuple(refused)
+
+
+def leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the values in nested mappings and lists with their paths.
+
+    >>> list(leaves({"recipe": {"lr": 0.1}, "train": [1]}))
+    [('.recipe.lr', 0.1), ('.train.0', 1)]
+    """
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from leaves(item, f"{where}.{name}")
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from leaves(item, f"{where}.{number}")
+    else:
+        yield where, value
+
+
+def adopt_group(
+    board: Board, group: Group, store: Store, engine: Engine, sample: int, tell: Callable[[str], None]
+) -> bool:
+    """Run a sample of a group again and, where every prediction is equal, adopt it. Returns whether it was."""
+    estimator = Estimator(store, (p.record for p in group.cells))
+
+    def cost(item: Planned) -> float:
+        lacking: dict[str, Stage] = {}
+        assert item.final is not None
+        need(item.final, store, lacking)
+        return estimator.seconds(lacking.values())
+
+    chosen = sorted(group.cells, key=cost)[:sample]
+    for item in chosen:
+        tell(f"running again: {item.cell.name}")
+        try:
+            differ, of = differing(board, item, store, engine)
+        except StageFailed as error:
+            tell(f"not adopted: {error}")
+            return False
+        if differ:
+            tell(f"not adopted: {differ} of {of} predictions of {item.cell.name} differ from its record's")
+            return False
+    names = [item.cell.name for item in chosen]
+    for item in group.cells:
+        item.record = carried(item, names, group.changes)
+        records.write(board.folder, item.record)
+    tell(f"adopted: {len(group.cells)} records; every prediction of {', '.join(names)} is equal")
+    return True
+
+
+def differing(board: Board, item: Planned, store: Store, engine: Engine) -> tuple[int, int]:
+    """Run a cell under its new keys, on as many threads as before. Returns how many predictions differ, of how many."""
+    assert item.final is not None
+    assert item.record is not None
+    threads = (item.record["provenance"].get("threads") or [engine.threads])[0]
+    lacking: dict[str, Stage] = {}
+    need(item.final, store, lacking)
+    for stage in lacking.values():
+        run_one(stage, store, engine, threads=threads)
+    before = read_predictions(records.predictions_path(board.folder, item.cell.name))
+    now = read_predictions(store.folder(item.final.key) / "predictions.jsonl")
+    differ = sum(a != b for a, b in zip(before, now, strict=False)) + abs(len(before) - len(now))
+    return differ, len(now)
+
+
+def carried(item: Planned, sample: Sequence[str], changes: Sequence[str]) -> records.Record:
+    """Return the record of a cell under its new keys; what it cost and measured stays as it was."""
+    assert item.final is not None
+    assert item.record is not None
+    stages = [stage_entry(stage, old) for stage, old in zip(item.final.graph(), item.record["stages"], strict=True)]
+    about = {"from": item.record["final"], "sample": list(sample), "changes": list(changes)}
+    return {
+        **item.record,
+        "final": item.final.key,
+        "stages": stages,
+        "adopted": {**about, **records.git_state(), "written": records.now()},
+    }

@@ -1,0 +1,236 @@
+"""Keeps a store in order: what dead processes left, what each board needs, what takes how much, what may go."""
+
+import hashlib
+import json
+import platform
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmark.run import processes
+from benchmark.run import record as records
+from benchmark.run.cells import Planned
+from benchmark.run.failure import last_lines
+from benchmark.run.plan import Board
+from benchmark.run.store import MANIFEST, Store, write_whole
+
+UNFINISHED = ".*.[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]"  # what `write_whole` left
+OLD = 3600.0  # seconds after which an unfinished file is nobody's
+
+
+# ------------------------------------------------------------------------------------------------ what the dead left
+
+
+def sweep(store: Store, board: Path) -> None:
+    """Remove what processes left behind that are gone: scratch folders, their children, unfinished files."""
+    for key in sorted({scratch.name.partition(".")[0] for scratch in store.scratches()}):
+        lease = store.lease(key)
+        if lease.take():
+            try:
+                reclaim(store, key)
+            finally:
+                lease.release()
+    for folder in (board / "records", store.root / "attempts", store.root / "boards"):
+        for path in folder.rglob(UNFINISHED):
+            if path.stat().st_mtime < time.time() - OLD:
+                path.unlink(missing_ok=True)
+
+
+def reclaim(store: Store, key: str) -> None:
+    """Remove the scratch folders of a stage whose lease is ours: whoever made them is gone.
+
+    What their processes had started is ended, and the attempt is noted.
+    """
+    for scratch in store.scratches(key):
+        processes.end(scratch)
+        request, began = scratch / "request.json", None
+        if request.is_file():
+            began = request.stat().st_mtime
+        if began is not None and not store.has(key):
+            ended = max(p.stat().st_mtime for p in scratch.rglob("*"))
+            store.note_attempt(key, {
+                "attempt": len(store.attempts(key)) + 1, "reason": "interrupted",
+                "message": "interrupted: the harness was ended", "seconds": round(ended - began, 3), "usd": None,
+                "ended": datetime.fromtimestamp(ended, UTC).isoformat(timespec="seconds"), "host": platform.node(),
+                "log": last_lines(scratch / "artefact" / "log.txt"),
+            })  # fmt: skip
+        store.discard(scratch)
+    if store.has(key):
+        store.settle(key)
+
+
+# ---------------------------------------------------------------------------------------------- what each board needs
+
+
+def snapshot_file(store: Path, board: Path) -> Path:
+    """Return where the store keeps what a board needs."""
+    return store / "boards" / f"{hashlib.sha256(str(board.resolve()).encode()).hexdigest()[:16]}.json"
+
+
+def read_snapshot(path: Path) -> dict[str, Any] | None:
+    """Return what a board needed when it was last planned; None where that is not known."""
+    try:
+        found = json.loads(path.read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and found.get("schema") == 1 else None
+
+
+def write_snapshot(store: Store, board: Board, planned: Iterable[Planned]) -> None:
+    """Write what the cells of a board need, for `cdner status` and `cdner store prune`.
+
+    Cells of the board that were not planned now stay as they were.
+    """
+    path = snapshot_file(store.root, board.folder)
+    before = read_snapshot(path) or {"cells": {}, "stages": {}}
+    cells: dict[str, Any] = {}
+    stages: dict[str, Any] = {}
+    for item in planned:
+        graph = [] if item.final is None else item.final.graph()
+        for stage in graph:
+            if stage.key not in stages:
+                stages[stage.key] = {"step": stage.name, "title": stage.title, "size": stage.size}
+        cells[item.cell.name] = {
+            "final": None if item.final is None else item.final.key, "reason": item.reason, "gold": item.gold,
+            "stages": [s.key for s in graph],
+        }  # fmt: skip
+    for cell in board.cells:
+        if cell.name not in cells and cell.name in before["cells"]:
+            cells[cell.name] = before["cells"][cell.name]
+            stages.update({k: before["stages"][k] for k in cells[cell.name]["stages"] if k in before["stages"]})
+    told = {
+        "schema": 1, "board": board.name, "folder": str(board.folder.resolve()), "written": records.now(),
+        "plan": hashlib.sha256((board.folder / "plan.yaml").read_bytes()).hexdigest(), "cells": cells,
+        "stages": stages,
+    }  # fmt: skip
+    write_whole(path, json.dumps(told))
+
+
+# ------------------------------------------------------------------------------------------- what takes how much
+
+
+@dataclass
+class Share:
+    """Some of a store: how many things, how many bytes."""
+
+    number: int = 0
+    size: int = 0
+
+    def add(self, path: Path) -> None:
+        """Count a file or a folder."""
+        self.number += 1
+        self.size += size_of(path)
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder; what vanishes meanwhile counts nothing."""
+    try:
+        if path.is_dir():
+            return sum(size_of(inner) for inner in path.iterdir())
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def usage(store: Path) -> dict[str, Share]:
+    """Return what takes how much: artefacts by step, checkpoints, splits and the rest."""
+    found: dict[str, Share] = {}
+    for folder in sorted((store / "stages").glob("*")):
+        try:
+            step = json.loads((folder / MANIFEST).read_text(encoding="utf8"))["step"].partition(":")[2]
+        except (OSError, ValueError, KeyError):
+            step = "without a manifest"
+        found.setdefault(f"artefacts: {step}", Share()).add(folder)
+    names = {
+        "partial": "checkpoints of unfinished stages", "splits": "splits", "encoded": "tokenized splits",
+        "failed": "logs of failed attempts", "attempts": "notes on failed attempts",
+        "scratch": "stages that run, or were left", "broken": "broken artefacts, set aside",
+    }  # fmt: skip
+    for folder_name, name in names.items():
+        for path in sorted((store / folder_name).glob("*")):
+            found.setdefault(name, Share()).add(path)
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------- what may go
+
+
+@dataclass
+class Prunable:
+    """What no board needs.
+
+    unread   boards that could not be planned: what they needed when they last were is kept
+    """
+
+    paths: dict[str, list[Path]] = field(default_factory=dict)  # by what it is
+    unread: list[str] = field(default_factory=list)
+
+    def add(self, what: str, path: Path) -> None:
+        """Count a file or a folder among what may go."""
+        self.paths.setdefault(what, []).append(path)
+
+
+def prunable(store: Store, needed: set[str], splits: set[str]) -> Prunable:
+    """Return what is in a store beside the stages and splits that boards need. What runs now is never among it."""
+    found = Prunable()
+    busy = {scratch.name.partition(".")[0] for scratch in store.scratches()}
+    keep = needed | busy
+    kept_splits = set(splits)
+    for folder in sorted((store.root / "stages").glob("*")):
+        if folder.name in keep:
+            kept_splits |= splits_of(folder)
+        else:
+            found.add("artefacts", folder)
+    for name, what in (("partial", "checkpoints"), ("attempts", "notes on failed attempts")):
+        for path in sorted((store.root / name).glob("*")):
+            if path.name.removesuffix(".json") not in keep:
+                found.add(what, path)
+    for path in sorted((store.root / "failed").glob("*")):
+        if path.name.partition(".")[0] not in keep:
+            found.add("logs of failed attempts", path)
+    for path in sorted((store.root / "splits").glob("*")):
+        old = path.stat().st_mtime < time.time() - OLD
+        if path.name.partition(".")[0] not in kept_splits and old:
+            found.add("splits", path)
+    for path in sorted((store.root / "encoded").glob("*")):
+        if path.stat().st_atime < time.time() - 30 * 24 * OLD:
+            found.add("tokenized splits that nothing has read for a month", path)
+    for path in sorted((store.root / "broken").glob("*")):
+        found.add("broken artefacts, set aside", path)
+    return found
+
+
+def splits_of(artefact: Path) -> set[str]:
+    """Return the hashes of the splits that an artefact was made from."""
+    try:
+        told = json.loads((artefact / MANIFEST).read_text(encoding="utf8"))["ingredients"]["inputs"]
+    except (OSError, ValueError, KeyError):
+        return set()
+    return set(_hashes(told))
+
+
+def _hashes(value: Any) -> Iterable[str]:
+    if isinstance(value, Mapping):
+        if "split" in value and "hash" in value:
+            yield str(value["hash"])
+        for inner in value.values():
+            yield from _hashes(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _hashes(inner)
+
+
+def remove(found: Prunable) -> int:
+    """Remove what may go. Returns how many bytes that were."""
+    size = 0
+    for path in (p for paths in found.paths.values() for p in paths):
+        size += size_of(path)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return size
