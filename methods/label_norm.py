@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from benchmark.corpus.card import GENERAL
 from benchmark.corpus.transfer import Transfer
-from benchmark.run.method import Method
 from benchmark.run.stage import Stage
 from methods import tagger
 
@@ -24,7 +23,7 @@ class Settings(tagger.Settings):
     """The tagger's settings."""
 
 
-class LabelNorm(Method):
+class LabelNorm(tagger.Tagger):
     """The tagger on general types, trained and scored there."""
 
     Settings = Settings
@@ -35,5 +34,5 @@ class LabelNorm(Method):
         sources = [d.relabel(d.general) for d in transfer.sources]
         target = transfer.target.relabel(transfer.target.general)
         labels = tagger.Labels(GENERAL, GENERAL)
-        model = tagger.plan_tagger(transfer, settings, seed, sources, target, labels)
+        model = tagger.plan_tagger(transfer, settings, seed, sources, target, labels, self.find)
         return tagger.plan_tagging(transfer, settings, seed, model, {name: name for name in GENERAL})

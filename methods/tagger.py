@@ -11,9 +11,9 @@ Departs  The papers' label space is the target's in both stages; ours is each co
 Joint    source and target at once, with the target's epochs and rates; the head knows the labels of both
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from typing import Any, Literal
 
 from benchmark.corpus.card import GENERAL
@@ -24,6 +24,8 @@ from benchmark.models import backbones
 from benchmark.models.tagging import Recipe, merge, tag, train_tagger
 from benchmark.run.method import Method
 from benchmark.run.stage import Stage
+
+Find = Callable[[str, str | None], backbones.Backbone]
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,6 @@ class Settings:
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is a share of all steps, at least 0 and under 1; found {self.warmup}.")
 
-    @cached_property
-    def backbone(self) -> backbones.Backbone:
-        """Return the encoder, pinned: looked up once for all the cells of a variant."""
-        return backbones.find(self.encoder, self.revision)
-
     def recipe(self, *, source: bool, selects: bool) -> Recipe:
         """Return how one stage is trained; without a dev split to select on there is no patience."""
         return Recipe(
@@ -93,12 +90,16 @@ class Tagger(Method):
 
     Settings = Settings
 
+    def __init__(self) -> None:
+        """Look each encoder up once for all the cells that one Tagger plans."""
+        self.find: Find = cache(backbones.find)
+
     def plan(self, transfer: Transfer, settings: Settings, seed: int) -> Stage:
         """Return the stage that tags the test words."""
         sources, target = transfer.sources, transfer.target
         renamed = [d.relabel(d.identities) for d in sources]
         own = target.relabel(target.identities)
-        model = plan_tagger(transfer, settings, seed, renamed, own, types_of(renamed, own))
+        model = plan_tagger(transfer, settings, seed, renamed, own, types_of(renamed, own), self.find)
         names = {identity: key for key, identity in target.identities.items()}
         return plan_tagging(transfer, settings, seed, model, names)
 
@@ -124,7 +125,13 @@ def types_of(sources: Sequence[Domain], target: Domain) -> Labels:
 
 
 def plan_tagger(
-    transfer: Transfer, s: Settings, seed: int, sources: Sequence[Domain], target: Domain, labels: Labels
+    transfer: Transfer,
+    s: Settings,
+    seed: int,
+    sources: Sequence[Domain],
+    target: Domain,
+    labels: Labels,
+    find: Find = backbones.find,
 ) -> Stage:
     """Return the stage that trains the tagger for a transfer, on domains whose gold is labels already.
 
@@ -135,6 +142,7 @@ def plan_tagger(
         raise Unsupported("a tagger does not merge models; say `order: sequence` or `order: joint`.")
     if s.target_only and spec.regime == "zero-shot":
         raise Unsupported("with target_only there is nothing to learn from in zero-shot.")
+    backbone = find(s.encoder, s.revision)
     traits = [s.encoder, *(["CRF"] if s.crf else []), *(["general types"] if labels.target == GENERAL else [])]
 
     def train(
@@ -152,7 +160,7 @@ def plan_tagger(
             train_tagger,
             title=f"{'+'.join(x.corpus for x in splits)} ({', '.join(told)}) seed {seed}",
             size=float(recipe.epochs * sum(x.n_words for x in splits)),
-            backbone=s.backbone,
+            backbone=backbone,
             init=init,
             train=tuple(splits),
             dev=dev,

@@ -48,13 +48,6 @@ STATES = {  # letter and colour, in the order in which a field tells them
     "skipped": ("S", "yellow"),
     "stale": ("A", "magenta"),
 }
-LEGEND = {
-    "failed": "failed",
-    "running": "running",
-    "waiting": "waiting",
-    "skipped": "skipped",
-    "stale": "stale, to run again",
-}
 FIELDS = ("status", "reason", "final", "gold", "scorer")  # what is read of a record
 HEARTBEAT = 180.0  # seconds that the lease of another machine may be old
 FAILED = 10  # failed cells that are shown with their reasons
@@ -421,7 +414,14 @@ def heading(status: Status) -> str:
     if status.planned is None:
         return status.board
     changed = "; plan.yaml has changed since" if status.plan_changed else ""
-    return f"{status.board}, planned at {status.planned}{changed}"
+    return f"{status.board}, planned at {_moment(status.planned)}{changed}"
+
+
+def _moment(told: str) -> str:
+    try:
+        return datetime.fromisoformat(told).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return told
 
 
 def totals(status: Status) -> str:
@@ -435,8 +435,8 @@ def totals(status: Status) -> str:
 def legend(status: Status) -> str:
     """Return what the letters of the table mean, of those that stand in it; nothing where there are none."""
     mixed = [states for states in _groups(status).values() if len(states) > 1]
-    letters = [f"{STATES[s][0]} {word}" for s, word in LEGEND.items() if any(s in states for states in mixed)]
-    return "n/m: n of m cells are done; " + ", ".join(letters) if letters else ""
+    letters = [f"{STATES[s][0]} {s}" for s in STATES if STATES[s][0] and any(s in states for states in mixed)]
+    return "n/m: n of m cells done; " + ", ".join(letters) if letters else ""
 
 
 Place = tuple[tuple[str, ...], str, str]  # sources, target, regime: what a column stands for
@@ -467,7 +467,7 @@ def grids(status: Status, width: int) -> list[Table]:
     }
     tables = []
     for block in _blocks(places, widths, width - first - 2):
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
         table.add_column("variant", no_wrap=True)
         for place in block:
             table.add_column(Text(heads[place]), no_wrap=True, vertical="bottom")

@@ -71,7 +71,10 @@ def plan_cells(
     Each corpus is read once. Raises what reading a corpus raises, and PlanError.
     """
     corpora = corpus_reader()
-    method_of = cache(methods.find)
+
+    @cache
+    def method_of(name: str) -> Method:
+        return methods.find(name)()
 
     @cache
     def transfer_of(spec: Spec) -> tuple[Transfer, str]:
@@ -90,11 +93,11 @@ def plan_cells(
         settings = settings_of[changed]
         final, reason = None, None
         try:
-            final = method().plan(transfer, settings, cell.seed)
+            final = method.plan(transfer, settings, cell.seed)
         except Unsupported as error:
             reason = str(error)
         known = records.read(board.folder, cell.name)
-        found.append(Planned(cell, method, settings, transfer, final, reason, known, gold))
+        found.append(Planned(cell, type(method), settings, transfer, final, reason, known, gold))
     return found
 
 

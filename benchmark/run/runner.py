@@ -132,7 +132,8 @@ class Runner:
     ) -> None:  # fmt: skip
         self.board, self.work, self.store, self.engine, self.watcher = board, work, store, engine, watcher
         self.limits = limits
-        self.began, self.began_at = time.monotonic(), records.now()
+        self.began = time.monotonic()
+        self.known = {key: len(store.attempts(key)) for key in store.tried() if key in work.todo}  # attempts before
         self.outcomes = Outcomes(board, store, data)
         self.git = records.git_state()  # as the tree is now, not when the first record is written
         self.waiting: dict[str, Stage] = {}  # wanted, and not running
@@ -259,7 +260,7 @@ class Runner:
     def failed_elsewhere(self, stage: Stage) -> bool:
         """Fail a stage that another harness has tried in vain since this run began. Returns whether that is so."""
         earlier = self.store.attempts(stage.key)
-        if not earlier or earlier[-1]["ended"] < self.began_at or earlier[-1]["reason"] in PASSING:
+        if len(earlier) <= self.known.get(stage.key, 0) or earlier[-1]["reason"] in PASSING:
             return False
         last = earlier[-1]
         self.fail(stage, Failure(last["reason"], last["message"], tuple(last["log"])), last["attempt"])
@@ -379,6 +380,7 @@ class Runner:
             "attempt": job.attempt, "reason": told.kind, "message": redact(told.told), "seconds": round(seconds, 3),
             "usd": job.progress().get("usd"), "ended": records.now(), "host": platform.node(), "log": told.log,
         })  # fmt: skip
+        self.known[job.stage.key] = job.attempt
         self.store.keep_log(job.scratch, job.stage.key, job.attempt)
 
     def fail(self, stage: Stage, told: Failure, attempt: int) -> None:

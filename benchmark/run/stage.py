@@ -21,15 +21,12 @@ from functools import cached_property, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import NoneType
 from typing import Any, Protocol, TypeGuard, TypeVar
 
 from benchmark.corpus.corpus import Split
 from benchmark.errors import PlanError
 
-
 T = TypeVar("T")
-SCALARS = (str, int, bool, NoneType)  # most of what a step is bound to; the longer checks pass by them
 
 
 class Ingredient(Protocol):
@@ -134,7 +131,7 @@ def _found(kind: type[T], value: Any) -> Iterator[T]:
         yield value
     elif isinstance(value, (list, tuple, Mapping)):
         for item in value.values() if isinstance(value, Mapping) else value:
-            if type(item) not in SCALARS:
+            if not isinstance(item, str):  # most items, as a list of types has them
                 yield from _found(kind, item)
 
 
@@ -145,7 +142,7 @@ def _is_ingredient(value: Any) -> TypeGuard[Ingredient]:
 
 def plain(value: Any) -> Any:
     """Return what of a bound value goes into the key. Raises PlanError for a value that has no key."""
-    if type(value) in SCALARS:
+    if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, Split):
         return {"split": f"{value.corpus}/{value.name}", "hash": value.hash}
@@ -153,8 +150,6 @@ def plain(value: Any) -> Any:
         return {"stage": value.key, "step": value.name}
     if _is_ingredient(value):
         return {type(value).__name__: plain(value.ingredient())}
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
     if isinstance(value, float) and math.isfinite(value):
         return value
     if isinstance(value, (list, tuple)):

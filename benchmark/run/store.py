@@ -121,6 +121,10 @@ class Store:
             return []
         return [dict(told) for told in found] if isinstance(found, list) else []
 
+    def tried(self) -> list[str]:
+        """Return the keys of the stages that have been tried in vain."""
+        return [path.stem for path in (self.root / "attempts").glob("*.json") if not path.name.startswith(".")]
+
     def note_attempt(self, key: str, told: Mapping[str, Any]) -> None:
         """Add how an attempt ended. Called by whoever holds the stage's lease."""
         write_whole(self.root / "attempts" / f"{key}.json", json.dumps([*self.attempts(key), dict(told)], indent=1))

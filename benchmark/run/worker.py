@@ -406,6 +406,8 @@ def reason_of(error: BaseException) -> str:
         return "out of memory"
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return "disk full"
+    if "loss is not a number" in text:
+        return "loss is not a number"
     if isinstance(error, StageFailed):
         return error.reason
     if isinstance(error, BrokenArtefact):

@@ -204,9 +204,12 @@ def test_an_unknown_board_is_told_with_the_nearest(board, tmp_path):
         ),
         (
             "budget: {minutes: 3}\n" + VARIANTS + TRANSFERS,
-            "budget has no key 'minutes'. There are: minutes_per_stage.",
+            "budget has no key 'minutes'. There are: minutes_per_stage, gib_per_stage.",
         ),
-        ("budget: 3\n" + VARIANTS + TRANSFERS, "budget is 3, expected a mapping with minutes_per_stage."),
+        (
+            "budget: 3\n" + VARIANTS + TRANSFERS,
+            "budget is 3, expected a mapping with minutes_per_stage, gib_per_stage.",
+        ),
     ],
 )
 def test_a_plan_is_refused(board, plan, message):

@@ -1,9 +1,12 @@
 """Changed gold, cards or scorer: stored predictions are scored again, and nothing is run."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
+from benchmark.report import watch
 from benchmark.run.cells import plan_cells
 from benchmark.run.engine import Engine
 from benchmark.run.plan import read_board
@@ -20,14 +23,6 @@ types:
 TRAIN = "Aurora\tB-vessel\nsails\tO\n"
 TEST = "Aurora\tB-vessel\nmet\tO\nHaven\tO\n"
 PLAN = "variants: {lookup: {method: lookup}}\ntransfers: [{targets: [harbour], select: last}]\n"
-
-
-class Quiet:
-    def planned(self, work): ...
-    def started(self, stage): ...
-    def ticked(self, running, left): ...
-    def ended(self, stage, reason, seconds): ...
-    def recorded(self, record): ...
 
 
 class Lasting(Engine):
@@ -58,7 +53,9 @@ def harbour(tmp_path, store, warm_engine):
         board = read_board(str(folder), (cards,))
         planned = plan_cells(board, board.cells, data=data, cards=(cards,))
         work = workload(board, planned, store, 1)
-        summary = Runner(board, work, store, Lasting(warm_engine), Quiet(), data=data, cards=(cards,)).run()
+        summary = Runner(
+            board, work, store, Lasting(warm_engine), watch.Lines(Console(file=io.StringIO())), data=data
+        ).run()
         record = json.loads((folder / "records" / "lookup" / "--harbour" / "in-domain" / "seed1.json").read_text())
         return summary.stages_run, len(work.rescore), record
 

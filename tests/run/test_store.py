@@ -153,6 +153,9 @@ def test_a_request_names_all_that_a_worker_needs(store):
         "size": 3.0,
         "threads": 2,
         "cached": True,
+        "limits": {},
+        "attempts": [],
+        "about": {},
     }
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmark.corpus.corpus import Sentence, Split
+from benchmark.run.engine import Ending
+from benchmark.run.failure import failure
 from benchmark.run.local import LocalEngine
-from benchmark.run.runner import failure
 from benchmark.run.stage import Stage
 
 LONG = 120  # seconds after which a test gives up: the first stage waits for the server's imports
@@ -87,7 +88,7 @@ def test_a_step_publishes_what_it_wrote(engine, store, fakes):
     assert (store.folder(stage.key) / "word.txt").read_text() == "fog"
     found = store.manifest(stage.key)
     assert {name: found[name] for name in ("schema", "key", "step", "title", "size", "threads", "ingredients")} == {
-        "schema": 1,
+        "schema": 2,
         "key": stage.key,
         "step": "fake_methods:write_word",
         "title": "harbour",
@@ -149,7 +150,7 @@ def test_a_step_that_raises_tells_why_and_leaves_no_artefact(engine, store, fake
         "error": "ValueError",
         "message": "the mast broke",
     }
-    assert failure(scratch, code) == "error: ValueError: the mast broke"
+    assert failure(Ending(scratch, code)).told == "error: ValueError: the mast broke"
     log = (scratch / "artefact" / "log.txt").read_text()
     assert log.startswith("before the fall\nTraceback (most recent call last):\n")
     assert log.endswith("ValueError: the mast broke\n")
@@ -166,13 +167,13 @@ def test_a_step_that_raises_tells_why_and_leaves_no_artefact(engine, store, fake
 def test_a_failure_has_a_reason_of_few_words(engine, store, fakes, message, reason):
     scratch, code = run(engine, store, Stage(fakes.fail, message=message))
 
-    assert failure(scratch, code) == reason
+    assert failure(Ending(scratch, code)).told == reason
 
 
 def test_a_memory_error_is_out_of_memory(engine, store, fakes):
     scratch, code = run(engine, store, Stage(fakes.run_out_of_memory))
 
-    assert failure(scratch, code) == "out of memory: MemoryError: "
+    assert failure(Ending(scratch, code)).told == "out of memory: MemoryError: "
 
 
 def test_a_step_that_exits_has_failed(engine, store, fakes):
@@ -180,7 +181,7 @@ def test_a_step_that_exits_has_failed(engine, store, fakes):
     scratch, code = run(engine, store, stage)
 
     assert (code, store.has(stage.key)) == (1, False)
-    assert failure(scratch, code) == "error: SystemExit: 0"
+    assert failure(Ending(scratch, code)).told == "error: SystemExit: 0"
 
 
 def test_a_step_that_kills_itself_ends_with_the_signal(engine, store, fakes):
@@ -188,13 +189,13 @@ def test_a_step_that_kills_itself_ends_with_the_signal(engine, store, fakes):
     scratch, code = run(engine, store, stage)
 
     assert (code, store.has(stage.key)) == (-9, False)
-    assert failure(scratch, code) == "killed by signal 9 (for want of memory, or by a person)"
+    assert failure(Ending(scratch, code)).told == "killed by signal 9 (for want of memory, or by a person)"
 
 
 def test_a_step_that_vanishes_is_told_by_its_last_words(engine, store, fakes):
     scratch, code = run(engine, store, Stage(fakes.vanish))
 
-    assert failure(scratch, code) == "error: exit status 3: last words"
+    assert failure(Ending(scratch, code)).told == "error: exit status 3: last words"
 
 
 def test_stop_ends_a_stuck_step_and_its_child(engine, store, fakes, tmp_path):

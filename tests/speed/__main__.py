@@ -2,7 +2,7 @@
 
 import sys
 
-from tests.speed import scoring, stages, tables, training
+from tests.speed import planning, scoring, stages, tables, training
 
 WITHIN = {"at least": lambda found, bound: found >= bound, "at most": lambda f, b: f <= b, "under": lambda f, b: f < b}
 
@@ -18,7 +18,7 @@ def met(found: float, target: str) -> str:
 def main() -> int:
     """Measure, print, and return 1 where a target is missed."""
     missed = 0
-    for module in (scoring, tables, stages, training):
+    for module in (scoring, tables, planning, stages, training):
         for what, found, target in module.measure():
             verdict = met(found, target)
             missed += verdict == "NO"
