@@ -109,7 +109,9 @@ class Lookup(Method):
             raise Unsupported("with target_only there is nothing to look up in zero-shot.")
         here = {identity: key for key, identity in target.identities.items()}
         sources = [] if settings.target_only else transfer.sources
-        renamed = [s.relabel({key: here.get(identity) for key, identity in s.identities.items()}).train for s in sources]
+        renamed = [
+            s.relabel({key: here.get(identity) for key, identity in s.identities.items()}).train for s in sources
+        ]
         splits = tuple(renamed) if spec.regime == "zero-shot" else (*renamed, target.train)
         known = Stage(
             collect,

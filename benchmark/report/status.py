@@ -297,7 +297,7 @@ def _alive(host: str, pid: int, heartbeat: float) -> bool:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        return process.create_time() < heartbeat + 1  # else it is another process, of the same number
+        return process.create_time() < heartbeat + 60  # else it is another process, of the same number
     except psutil.NoSuchProcess:
         return False
     except psutil.Error:
@@ -391,7 +391,7 @@ def render(status: Status, console: Console) -> None:
         console.print()
         console.print(Text("running", style="bold"))
         rows = [_row(stage) for stage in status.running]
-        for line in fitted(rows, console.width - 2, drop=(3, 1, 2)):
+        for line in fitted(rows, console.width - 2, drop=(3, 1, 2), right=(2,)):
             console.print(Text(f"  {line}"), no_wrap=True, overflow="crop")
     failed = [cell for cell in status.cells if cell.state == "failed"]
     if failed:

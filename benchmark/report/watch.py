@@ -24,7 +24,6 @@ STEP_NAMES = {"train_tagger": "train", "tag": "predict"}
 EVERY = {"line": 30.0, "event": 5.0}  # seconds between two reports of the running stages, at least
 NARROW = 16  # columns of a stage's name, before what stands beside it gives way
 BAR = 20  # columns
-ROOM_FOR_BAR = 60
 
 
 def minutes(value: float | None) -> str:
@@ -98,12 +97,15 @@ def shortened(text: str, width: int, dots: str = "…") -> str:
     return set_cell_size(text, room - tail) + dots + end
 
 
-def fitted(rows: Sequence[Sequence[str]], width: int, *, drop: Sequence[int] = (), dots: str = "…") -> list[str]:
+def fitted(
+    rows: Sequence[Sequence[str]], width: int, *, drop: Sequence[int] = (), right: Sequence[int] = (), dots: str = "…"
+) -> list[str]:
     """Return rows as lines of at most `width` columns, their fields below one another.
 
     The first field gives way to the others; where it has become narrow, the others are dropped instead.
 
-    drop   which fields to drop, first to last
+    drop    which fields to drop, first to last
+    right   which fields stand at the right of their columns
     """
     if not rows:
         return []
@@ -122,7 +124,8 @@ def fitted(rows: Sequence[Sequence[str]], width: int, *, drop: Sequence[int] = (
     lines = []
     for row in rows:
         line = set_cell_size(shortened(row[0], first, dots), first)
-        line += "".join(f"  {set_cell_size(row[n], widths[n])}" for n in shown)
+        for n in shown:
+            line += "  " + (row[n].rjust(widths[n]) if n in right else set_cell_size(row[n], widths[n]))
         lines.append(shortened(line.rstrip(), width, dots))
     return lines
 
@@ -273,9 +276,8 @@ class Screen(Lines):
             for stage, progress in running.items()
         ]
         most = max(1, self.console.height - 4)
-        lines = [Text(line, no_wrap=True) for line in fitted(rows[:most], width - 3, drop=(1, 2), dots=self.dots)]
-        for line in lines:
-            line.pad_left(2)
+        drawn = fitted(rows[:most], width - 3, drop=(1, 2), right=(2,), dots=self.dots)
+        lines = [Text(f"  {line}"[:width], no_wrap=True) for line in drawn]
         if len(rows) > most:
             lines.append(Text(shortened(f"  and {len(rows) - most} more", width, self.dots), style="dim"))
         return Group(*lines, self.foot(width))
@@ -290,12 +292,12 @@ class Screen(Lines):
             told.append(f"{failed} failed")
         if self.left is not None:
             told.append(f"{minutes(self.left)} left")
+        words = (", " if plain else " · ").join(told)
         line = Text(no_wrap=True)
-        if width >= ROOM_FOR_BAR:
+        if width > BAR + 2 + cell_len(words):
             full = BAR * len(self.over) // max(1, total)
             line.append(("#" if plain else "━") * full, "green").append(("." if plain else "─") * (BAR - full), "dim")
             line.append("  ")
-        words = (", " if plain else " · ").join(told)
         return line.append(shortened(words, width - 1 - line.cell_len, self.dots), "bold")
 
     def close(self) -> None:
@@ -353,7 +355,7 @@ class Json:
             {
                 **self.about(stage),
                 "seconds": round(now - self.since.get(stage.key, now), 1),
-                "figures": {name: value for name, value in progress.items() if name != "time"},
+                "figures": figures_of(progress),
             }
             for stage, progress in running.items()
         ]
@@ -409,6 +411,11 @@ def plain(value: Any) -> Any:
 
 
 # ------------------------------------------------------------------------------------------------------- in few words
+
+
+def figures_of(progress: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a stage reported last, without when it was."""
+    return {name: value for name, value in progress.items() if name != "time" and value is not None}
 
 
 def figures(progress: Mapping[str, Any]) -> str:

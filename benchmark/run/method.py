@@ -18,6 +18,7 @@ class Method(ABC):
     """One paper's algorithm.
 
     `level` says which types its predictions carry: the target's own (`fine`) or the general ones (`general`).
+    One instance plans all the cells of a board: what it looks up once, it may keep.
     """
 
     Settings: ClassVar[type]  # a frozen dataclass; its defaults are the paper's

@@ -43,6 +43,8 @@ WARM = (
     "pytorch_lightning",
     "datasets",
     "benchmark.models.tagging",
+    "benchmark.redact",
+    "benchmark.run.stage",
     "benchmark.run.store",
 )
 PR_SET_PDEATHSIG = 1  # prctl(2)

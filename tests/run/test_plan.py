@@ -8,6 +8,8 @@ import pytest
 import methods
 from benchmark.corpus.card import find_cards
 from benchmark.errors import CdnerError, PlanError, UnknownName
+from benchmark.models import backbones
+from benchmark.run.cells import plan_cells
 from benchmark.run.plan import find_board, read_board
 
 VARIANTS = "variants:\n  tagger: {method: tagger}\n"
@@ -160,6 +162,57 @@ def test_an_unknown_board_is_told_with_the_nearest(board, tmp_path):
         "there is no board 'harbuor': no folder of that path with a plan.yaml in it, and none of that name in "
         f"{tmp_path}/results. Did you mean 'harbour'? There are: harbour, demo, minilm."
     )
+
+
+# ---- what a board's cells share
+
+SHARING = """\
+variants:
+  tagger: {method: tagger, set: {encoder: rnn}}
+  label_norm: {method: label_norm, set: {encoder: rnn}}
+  lookup: {method: lookup}
+transfers:
+  - {sources: [demo-news], targets: [demo-cinema, demo-astronomy]}
+  - {sources: [demo-news, demo-astronomy], target: demo-cinema, select: source-dev, order: joint}
+  - {sources: [demo-news, demo-cinema], target: demo-astronomy, regime: {fraction: 0.5}, draws: [1, 2]}
+  - {sources: [demo-cinema], target: demo-astronomy, regime: {fraction: 0.5}, draws: [1, 2]}
+  - {sources: [demo-astronomy], target: demo-news, regime: zero-shot}
+seeds: [1, 2]
+"""
+
+
+def planned(folder: str) -> list:
+    found = read_board(folder)
+    return plan_cells(found, found.cells)
+
+
+def test_a_split_is_read_sampled_and_renamed_once_for_all_cells(board):
+    splits = [s for item in planned(board(SHARING)) for stage in item.final.graph() for s in stage.splits]
+
+    assert len({id(split) for split in splits}) == len({(s.corpus, s.name, s.hash) for s in splits})
+
+
+def test_an_encoder_is_looked_up_once_for_all_cells_of_a_method(board, monkeypatch):
+    asked = []
+    find = backbones.find
+    monkeypatch.setattr(backbones, "find", lambda *name: asked.append(name) or find(*name))
+
+    planned(board(SHARING))
+
+    assert asked == [("rnn", None)] * 2  # tagger, label_norm
+
+
+def test_settings_that_are_equal_but_for_their_kind_are_kept_apart(board):
+    [whole, broken] = planned(board("""\
+        variants:
+          whole: {method: tagger, set: {encoder: rnn, lr: 1}}
+          broken: {method: tagger, set: {encoder: rnn, lr: 1.0}}
+        transfers:
+          - {sources: [demo-news], target: demo-cinema}
+        """))  # fmt: skip
+
+    assert (repr(whole.settings.lr), repr(broken.settings.lr)) == ("1", "1.0")
+    assert whole.final.key != broken.final.key
 
 
 # ---- refusals
@@ -316,6 +369,17 @@ SOURCE = "sources: [conll2003], targets: [ai]"
 )  # fmt: skip
 def test_a_transfer_is_refused(board, line, message):
     assert refusal(board(transfer(line))) == message
+
+
+def test_a_setting_is_told_with_its_variant_and_transfer_where_others_fit(board):
+    plan = (
+        "variants:\n  good: {method: tagger}\n  crf: {method: tagger, set: {crf: true}}\ntransfers:\n"
+        f"  - {{{SOURCE}}}\n  - {{sources: [conll2003], targets: [music, movie], set: {{o_weight: 0.5}}}}\n"
+    )
+
+    assert refusal(board(plan)) == (
+        "transfer 2, variant crf: a CRF is trained on whole sentences and takes no class_weights and no o_weight."
+    )
 
 
 def test_the_second_transfer_is_told_by_its_number(board):

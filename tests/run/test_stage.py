@@ -233,6 +233,7 @@ def test_title_and_size_leave_the_key():
     ("one", "other"),
     [
         ({"lr": 0.1}, {"lr": 0.2}),
+        ({"lr": 1}, {"lr": 1.0}),
         ({"seed": 1}, {"seed": 2}),
         ({"seed": 1}, {"seed": True}),
         ({"names": {"a": "x"}}, {"names": {"a": "y"}}),
@@ -312,8 +313,9 @@ def test_an_object_inside_a_list_is_refused_too():
 
 
 def test_a_step_bound_to_an_unknown_input_is_refused_at_once():
-    with pytest.raises(TypeError, match="got an unexpected keyword argument 'anchor'"):
-        Stage(sail, anchor=1)
+    for _ in range(2):
+        with pytest.raises(TypeError, match="got an unexpected keyword argument 'anchor'"):
+            Stage(sail, anchor=1)
 
 
 # ---- requests
@@ -364,6 +366,14 @@ def test_a_graph_has_parents_first_and_each_stage_once():
 
     assert [s.key for s in found] == [root.key, left.key, right.key, final.key]
     assert [s.key for s in final.parents] == [left.key, right.key, root.key]
+
+
+def test_stages_and_splits_are_found_at_any_depth():
+    inner, outer = Stage(moor, seed=1), Stage(moor, seed=2)
+    final = Stage(sail, names={"a": [PORTS, ("text", 1, None, {"b": inner})]}, parent=outer, seed=[])
+
+    assert final.parents == [inner, outer]
+    assert final.splits == [PORTS]
 
 
 def test_rebind_changes_one_split_and_nothing_else():

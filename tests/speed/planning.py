@@ -13,7 +13,7 @@ from benchmark.run.cells import plan_cells
 from benchmark.run.plan import read_board
 
 VARIANTS, DRAWS, SEEDS = 20, 25, 10
-TRAINING = {"encoder": "minilm", "batch": 8, "epochs": 8, "dev_every": 4, "warmup": 0.1, "schedule": "linear"}
+TRAINING = {"encoder": "minilm", "source_lr": 0.001, "batch": 8, "epochs": 8, "warmup": 0.1, "schedule": "linear"}
 TRANSFER = {"sources": ["demo-news"], "targets": ["demo-astronomy", "demo-cinema"], "regime": {"fraction": 0.5}}
 
 
@@ -24,7 +24,7 @@ def fake(number: int) -> dict[str, Any]:
 
 def tagger(number: int) -> dict[str, Any]:
     """Return a variant of a real method."""
-    return {"method": "tagger", "set": {**TRAINING, "lr": 1e-5 * (number + 1)}}
+    return {"method": "tagger", "set": {**TRAINING, "lr": (number + 1) / 1000}}
 
 
 def plan(folder: Path, variant: Callable[[int], dict[str, Any]], *, seeds: int) -> tuple[int, int]:

@@ -1,0 +1,138 @@
+"""What the harness costs beside the stages: a board of 1,000 cells and 10,000 stages that do nothing, on one slot."""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import psutil
+import yaml
+
+import methods
+from benchmark.corpus.corpus import Split
+from benchmark.report.watch import Lines
+from benchmark.run.cells import plan_cells
+from benchmark.run.local import LocalEngine
+from benchmark.run.method import Method
+from benchmark.run.plan import read_board
+from benchmark.run.runner import Runner
+from benchmark.run.stage import Stage
+from benchmark.run.store import Store
+from benchmark.run.workload import workload
+from benchmark.work import Work
+
+CELLS, LENGTH = 1000, 10
+
+
+def link(work: Work, *, before: Path | None, number: int, seed: int) -> None:
+    """Write one small file."""
+    (work.folder / "number.txt").write_text(str(number))
+
+
+def nothing_found(work: Work, *, before: Path, words: Split) -> None:
+    """Predict no span in any sentence."""
+    with (work.folder / "predictions.jsonl").open("w", encoding="utf8") as stream:
+        stream.writelines(f'{{"id": "{s.id}", "spans": []}}\n' for s in words.sentences)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How many stages stand before the one that predicts."""
+
+    length: int = LENGTH - 1
+
+
+class Chain(Method):
+    """Stages that do nothing, one after another."""
+
+    Settings = Settings
+
+    def plan(self, transfer: Any, settings: Settings, seed: int) -> Stage:
+        """Return the last of them."""
+        last: Stage | None = None
+        for number in range(settings.length):
+            last = Stage(link, title=f"link {number}", size=1.0, before=last, number=number, seed=seed)
+        return Stage(nothing_found, title="nothing", size=1.0, before=last, words=transfer.test)
+
+
+def bare_fork(times: int = 40) -> float:
+    """Return the median seconds of forking and reaping a process that has loaded what a stage's has."""
+    from importlib import import_module
+
+    from benchmark.run.worker import WARM
+
+    for name in WARM:
+        import_module(name)
+    took = []
+    for _ in range(times):
+        start = perf_counter()
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        took.append(perf_counter() - start)
+    return median(took)
+
+
+def measure(cells: int = CELLS) -> list[tuple[str, float, str]]:
+    """Return the milliseconds of a stage beyond a bare fork, and how much memory the harness takes on over a board."""
+    methods.METHODS["chain"] = f"{__name__}:Chain"
+    engine = LocalEngine(slots=1, threads=1)
+    process = psutil.Process()
+    try:
+        with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as silence:
+            root = Path(folder) / "results" / "chain"
+            root.mkdir(parents=True)
+            transfer = {"sources": ["demo-news"], "targets": ["demo-cinema"], "regime": "supervised"}
+            plan = {"variants": {"chain": {"method": "chain"}}, "transfers": [transfer], "seeds": list(range(cells))}
+            (root / "plan.yaml").write_text(yaml.safe_dump(plan))
+            board = read_board(str(root))
+            store = Store.open(Path(folder) / "store")
+            engine.warm()
+            planned = plan_cells(board, board.running_order())
+            work = workload(board, planned, store, engine.slots)
+            from rich.console import Console
+
+            watcher = Tenths(Console(file=silence), len(work.todo), process)
+            start = perf_counter()
+            summary = Runner(board, work, store, engine, watcher).run()
+            took = perf_counter() - start
+    finally:
+        engine.close()
+        del methods.METHODS["chain"]
+    if summary.ok != cells or summary.stages_run != cells * LENGTH:
+        raise AssertionError(f"the board has not run: {summary}")
+    fork = bare_fork()
+    return [
+        ("a bare fork of the warm server, ms", 1000 * fork, ""),
+        (
+            f"a stage beyond it, {cells * LENGTH} stages on one slot, ms",
+            1000 * (took / len(work.todo) - fork),
+            "at most 25",
+        ),
+        ("memory of the harness, last tenth of the run against the second", watcher.growth(), "at most 1.1"),
+    ]
+
+
+class Tenths(Lines):
+    """Takes note of the harness' memory at every tenth of the stages."""
+
+    def __init__(self, console: Any, stages: int, process: psutil.Process) -> None:
+        super().__init__(console)
+        self.every, self.process = max(1, stages // 10), process
+        self.seen: list[int] = []
+        self.count = 0
+
+    def ended(self, stage: Any, reason: str | None, seconds: float) -> None:
+        """Look at the memory now and then."""
+        super().ended(stage, reason, seconds)
+        self.count += 1
+        if self.count % self.every == 0:
+            self.seen.append(self.process.memory_info().rss)
+
+    def growth(self) -> float:
+        """Return the memory at the end of the run, over that after its second tenth."""
+        return self.seen[-1] / self.seen[1]
