@@ -47,7 +47,7 @@ class Split:
         """The number of mentions; 0 where gold is not shown."""
         return sum(len(sentence.spans or ()) for sentence in self.sentences)
 
-    @property
+    @cached_property
     def n_words(self) -> int:
         """The number of words."""
         return sum(len(sentence.words) for sentence in self.sentences)

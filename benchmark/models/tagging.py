@@ -52,7 +52,7 @@ class Recipe:
 
     def ingredient(self) -> dict[str, Any]:
         """Return what goes into a stage's key."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 def tags_of(types: Sequence[str]) -> list[str]:

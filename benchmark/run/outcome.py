@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ class Outcomes:
             "method": cell.variant.method,
             "level": item.method.level,
             "backbone": getattr(item.settings, "encoder", None),
-            "settings": plain(vars(item.settings)),
+            "settings": plain(asdict(item.settings)),
             "transfer": describe(cell.spec),
             "regime": cell.spec.regime_label,
             "draw": cell.spec.draw,
