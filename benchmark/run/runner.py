@@ -230,6 +230,7 @@ class Runner:
         self.elsewhere.pop(key, None)
         try:
             if self.store.has(key):
+                self.watcher.ended(stage, None, 0.0)  # another harness has built it
                 self.built(stage)
             elif any(not self.store.has(parent.key) for parent in stage.parents):
                 self.after_parents(stage)
@@ -381,7 +382,8 @@ class Runner:
             "usd": job.progress().get("usd"), "ended": records.now(), "host": platform.node(), "log": told.log,
         })  # fmt: skip
         self.known[job.stage.key] = job.attempt
-        self.store.keep_log(job.scratch, job.stage.key, job.attempt)
+        if told.kind != "interrupted":
+            self.store.keep_log(job.scratch, job.stage.key, job.attempt)
 
     def fail(self, stage: Stage, told: Failure, attempt: int) -> None:
         """Write the records of the cells that need a stage which has failed. A better record is never hidden."""
