@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,10 +31,9 @@ class LocalEngine(Engine):
         self.gpus = gpus()
         self.slots = slots or len(self.gpus) or min(4, cores)
         self.threads = threads or max(1, cores // self.slots)
-        self._endings: queue.Queue[Ending | None] = queue.Queue()
-        self._free = list(self.gpus)
-        self._gpu: dict[Path, str] = {}
-        self._running: set[Path] = set()
+        self._endings: queue.Queue[Ending | subprocess.Popen[str]] = queue.Queue()  # a server: it has died
+        self._gpu: dict[Path, str] = {}  # of what runs
+        self._running: dict[Path, subprocess.Popen[str]] = {}  # by the server that was asked
         self._server: subprocess.Popen[str] | None = None
         self._ready = threading.Event()  # the server has imported all, and forks from now on
         self._log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - closed in `close`; what the server itself complains of
@@ -58,20 +58,24 @@ class LocalEngine(Engine):
     def _listen(self, server: "subprocess.Popen[str]", ready: threading.Event) -> None:
         assert server.stdout is not None
         for line in server.stdout:
+            if not line.endswith("\n"):
+                break  # it was killed while it spoke
             answer = json.loads(line)
             if "ready" in answer:
                 ready.set()
             if "ended" in answer:
                 self._endings.put(Ending(Path(answer["ended"]), int(answer["code"]), answer["over"]))
-        self._endings.put(None)
+        self._endings.put(server)
 
     def start(self, scratch: Path) -> None:
-        """Fork a process for the stage in `scratch`, on a GPU of its own where there are any."""
+        """Fork a process for the stage in `scratch`, which sees one GPU, the least used, where there are any."""
         self.warm()
-        gpu = self._free.pop(0) if self._free else None
+        taken = list(self._gpu.values())
+        gpu = min(self.gpus, key=taken.count, default=None)
         if gpu is not None:
             self._gpu[scratch] = gpu
-        self._running.add(scratch)
+        assert self._server is not None
+        self._running[scratch] = self._server
         self._ask({"run": str(scratch), "gpu": gpu})
 
     def wait(self, seconds: float) -> list[Ending]:
@@ -86,28 +90,26 @@ class LocalEngine(Engine):
                 found.append(self._endings.get_nowait())
         except queue.Empty:
             pass
-        endings = [ending for ending in found if ending is not None]
-        if None in found:
-            self._server_died()
-            told = {ending.scratch for ending in endings}
-            lost = self._running - told
+        endings = [ending for ending in found if isinstance(ending, Ending)]
+        for server in (ending for ending in found if isinstance(ending, subprocess.Popen)):
+            self._server_died(server)
+            lost = {s for s, asked in self._running.items() if asked is server} - {e.scratch for e in endings}
             for scratch in lost:
                 processes.end(scratch)  # the kernel has ended the stage itself, but not what it had started
-            endings.extend(Ending(scratch, -9) for scratch in lost)
+            endings.extend(Ending(scratch, -signal.SIGKILL) for scratch in lost)
         for ending in endings:
-            self._running.discard(ending.scratch)
-            if ending.scratch in self._gpu:
-                self._free.append(self._gpu.pop(ending.scratch))
+            self._running.pop(ending.scratch, None)
+            self._gpu.pop(ending.scratch, None)
         return endings
 
-    def _server_died(self) -> None:
-        assert self._server is not None
-        code = self._server.wait()
-        let_go(self._server)
-        self._log.seek(0)
-        told = self._log.read()
-        self._server = None
+    def _server_died(self, server: "subprocess.Popen[str]") -> None:
+        code = server.wait()
+        let_go(server)
+        if server is self._server:
+            self._server = None
         if code > 0:
+            self._log.seek(0)
+            told = self._log.read()
             raise StoreError(f"the server that stages are forked from cannot run:\n{told[-2000:]}")
 
     def stop(self, scratch: Path) -> None:
@@ -115,7 +117,8 @@ class LocalEngine(Engine):
         self._ask({"stop": str(scratch)})
 
     def _ask(self, request: dict[str, str | None]) -> None:
-        assert self._server is not None
+        if self._server is None:
+            return  # it has died, and all that it ran with it
         assert self._server.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # the server is gone; `wait` tells what went with it
             self._server.stdin.write(json.dumps(request) + "\n")
@@ -145,6 +148,7 @@ class LocalEngine(Engine):
         self._log.close()
 
     def _end_all(self) -> None:
+        """Stop all that runs, and wait until it has ended."""
         for scratch in self._running:
             self.stop(scratch)
         deadline = time.monotonic() + 2 * GRACE

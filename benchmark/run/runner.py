@@ -107,6 +107,7 @@ class Running:
     attempt: int
     told: dict[str, Any] = field(default_factory=dict)  # what it has reported, newest over oldest
     read: int = 0  # bytes of its progress file that were read
+    stopped: str | None = None  # why the harness ends it
 
     def progress(self) -> dict[str, Any]:
         """Return all that the stage has reported, newest over oldest."""
@@ -276,8 +277,8 @@ class Runner:
                 self.end(self.running.pop(ending.scratch), ending)
         now = time.monotonic()
         for job in self.running.values():
-            if job.stage.key in self.lost:
-                self.engine.stop(job.scratch)
+            if job.stage.key in self.lost and job.stopped is None:
+                self.end_early(job, "another harness took it over")
         if now - self.looked > LOOK:
             self.looked = now
             self.look()
@@ -298,6 +299,11 @@ class Runner:
             free = self.stopping is None and len(self.running) < self.engine.slots
             if key in self.waiting and (free or self.store.has(key)):
                 self.begin(self.waiting[key])
+
+    def end_early(self, job: Running, why: str) -> None:
+        """End a stage that is no failure."""
+        job.stopped = why
+        self.engine.stop(job.scratch)
 
     def stop(self, why: str) -> None:
         """Start no further stage."""
@@ -327,7 +333,7 @@ class Runner:
                 self.watcher.say(f"another harness took over {job.stage.title}: this one was away for too long")
                 self.want(job.stage)
             else:
-                self.unbuilt(job, failure(ending), seconds)
+                self.unbuilt(job, self.why(job, ending), seconds)
         finally:
             self.store.discard(job.scratch)
             job.lease.release()
@@ -344,6 +350,12 @@ class Runner:
         for item in self.open.pop(key, []):
             self.finish(item)
 
+    def why(self, job: Running, ending: Ending) -> Failure:
+        """Return why a stage has ended without an artefact."""
+        if job.stopped is None:
+            return failure(ending)
+        return Failure("interrupted", f"interrupted: {job.stopped}", last_lines(job.scratch / "artefact" / "log.txt"))
+
     def unbuilt(self, job: Running, told: Failure, seconds: float) -> None:
         """Try a stage again that was killed or found a broken artefact; else fail it."""
         key = job.stage.key
@@ -358,6 +370,9 @@ class Runner:
                 f"{self.store.root}: the disk is full. Make room (`cdner store` shows what takes it); the same "
                 "command goes on from here."
             )
+        if told.kind == "interrupted":
+            self.want(job.stage)
+            return
         if told.kind == "killed" and self.tries[key] < TRIES and self.stopping is None:
             self.watcher.retried(job.stage, told.told, job.attempt + 1)
             self.want(job.stage)
@@ -402,7 +417,7 @@ class Runner:
         if self.limits.fail_fast and self.stopping is None:
             self.stop(f"--fail-fast: {reason}")
             for job in self.running.values():
-                self.engine.stop(job.scratch)
+                self.end_early(job, "the run was ended")
 
     def end_all(self) -> None:
         """End what runs. What it has kept so far is found by the next attempt."""

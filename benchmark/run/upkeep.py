@@ -34,6 +34,10 @@ def sweep(store: Store, board: Path) -> None:
                 reclaim(store, key)
             finally:
                 lease.release()
+    for left in [*(store.root / "partial").iterdir(), *(store.root / "attempts").glob("*.json")]:
+        key = left.name.removesuffix(".json")
+        if store.has(key):  # its harness was gone before it could tidy up
+            store.settle(key)
     for folder in (board / "records", store.root / "attempts", store.root / "boards"):
         for path in folder.rglob(UNFINISHED):
             if path.stat().st_mtime < time.time() - OLD:

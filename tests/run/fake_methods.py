@@ -1,15 +1,16 @@
 """Steps and methods that take no time, for the tests of the harness. Stages' processes import this file too."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.errors import Unsupported
+from benchmark.errors import DataError, LlmRefused, LossNotANumber, Unsupported
 from benchmark.run.method import Method
 from benchmark.run.stage import Stage
 
@@ -150,4 +151,119 @@ class Echo(Method):
         return Stage(
             spot, title=f"{transfer.test.corpus} seed {seed}", size=float(transfer.test.n_words), model=model,
             words=transfer.test, types=list(transfer.target.types), seed=seed, broken=settings.broken,
+        )  # fmt: skip
+
+
+# ---- a method whose stages do as they are told, run by run
+
+
+def raise_(error):
+    raise error
+
+
+def speak_lines(number):
+    for line in range(1, number + 1):
+        print(f"line {line}")
+    raise ValueError("the mast broke")
+
+
+def hoard(work, mib):
+    """Start a child that holds so much memory, and wait for ever."""
+    code = f"x = bytearray({mib} << 20); x[::4096] = b'x' * len(x[::4096]); print('full', flush=True); input()"
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child.stdout.readline()
+    time.sleep(1000)
+
+
+def wait_for(path):
+    """Wait until a file is there."""
+    deadline = time.monotonic() + 60
+    while not Path(path).exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path} never came")
+        time.sleep(0.02)
+
+
+def refuse_to_end(notes):
+    """Hear no SIGTERM, nor let a child hear it, and tell who they are."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    hang(None, pids=f"{notes}/pids", deaf=True)
+
+
+def run_away(notes):
+    """Start a child in a session of its own, then never end."""
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    Path(f"{notes}/runaway").write_text(str(child.pid))
+    time.sleep(1000)
+
+
+def tell(work, words):
+    """Print words in which `$NAME` stands for a variable of the environment, to the log and to the progress."""
+    print(os.path.expandvars(words))
+    work.report(note=os.path.expandvars(words))
+
+
+ACTS = {
+    "memory": lambda work, notes, words: raise_(MemoryError("no room")),
+    "no memory": lambda work, notes, words: raise_(OSError(errno.ENOMEM, "Cannot allocate memory")),
+    "hoard": lambda work, notes, words: hoard(work, int(words)),
+    "nan": lambda work, notes, words: raise_(LossNotANumber("loss is not a number in epoch 2.")),
+    "data": lambda work, notes, words: raise_(DataError("train.txt, line 3: this is no tag.")),
+    "llm": lambda work, notes, words: raise_(LlmRefused("the model would not answer.")),
+    "spend": lambda work, notes, words: work.spend(float(words)),
+    "lines": lambda work, notes, words: speak_lines(int(words)),
+    "raise": lambda work, notes, words: raise_(ValueError(os.path.expandvars(words))),
+    "full": lambda work, notes, words: raise_(OSError(errno.ENOSPC, "No space left on device")),
+    "die": lambda work, notes, words: os.kill(os.getpid(), signal.SIGKILL),
+    "sleep": lambda work, notes, words: time.sleep(float(words)),
+    "wait": lambda work, notes, words: wait_for(f"{notes}/{words}"),
+    "deaf": lambda work, notes, words: refuse_to_end(notes),
+    "runaway": lambda work, notes, words: run_away(notes),
+    "tell": lambda work, notes, words: tell(work, words),
+    "report": lambda work, notes, words: work.report(**json.loads(words)),
+    "see": lambda work, notes, words: Path(f"{notes}/seen-{os.getpid()}").write_text(os.environ.get(words, "nothing")),
+    "keep": lambda work, notes, words: (work.checkpoints.mkdir(exist_ok=True), (work.checkpoints / words).touch()),
+}  # what a stage does, and the word for it
+
+
+def act(work, *, train, init, seed, script, notes, weight):
+    """Do what the script says of this run (the last line of it from then on), then learn.
+
+    A line is acts with ` & ` between them, each a word and what it needs: `tell $KEY & sleep 3`. Every run of a stage
+    adds a line to a file outside the store.
+    """
+    runs = Path(notes) / f"{train[0].corpus}-{seed}.txt"
+    with runs.open("a") as stream:
+        stream.write(f"{os.getpid()} {work.folder}\n")
+    number = len(runs.read_text().splitlines())
+    line = script[min(number, len(script)) - 1] if script else ""
+    for part in filter(None, line.split(" & ")):
+        word = max((a for a in ACTS if part.startswith(a)), key=len)
+        ACTS[word](work, notes, part.removeprefix(word).strip())
+    learn(work, train=train, dev=None, init=init, seed=seed, weight=weight)
+
+
+@dataclass(frozen=True)
+class PlaySettings:
+    notes: str = ""
+    weight: float = 1.0  # of the target's stage alone
+    script: dict[str, list[str]] = field(default_factory=dict)  # by the corpus that a stage learns
+
+
+class Play(Method):
+    """As Echo, but its stages do as their script says."""
+
+    Settings = PlaySettings
+
+    def plan(self, transfer, settings, seed):
+        model = None
+        for domain in (*transfer.sources, transfer.target):
+            model = Stage(
+                act, title=f"{domain.name} seed {seed}", size=float(domain.train.n_words), train=[domain.train],
+                init=model, seed=seed, script=settings.script.get(domain.name, []), notes=settings.notes,
+                weight=settings.weight if domain is transfer.target else 1.0,
+            )  # fmt: skip
+        return Stage(
+            spot, title=f"{transfer.test.corpus} seed {seed}", size=float(transfer.test.n_words), model=model,
+            words=transfer.test, types=list(transfer.target.types), seed=seed,
         )  # fmt: skip
