@@ -202,7 +202,7 @@ def run(chosen: argparse.Namespace) -> int:
         return INTERRUPTED
     if summary.failed:
         return 1
-    return STOPPED if summary.stopped else int(summary.done + summary.skipped != summary.cells)
+    return STOPPED if summary.stopped and summary.left else int(summary.done + summary.skipped != summary.cells)
 
 
 def chosen_cells(board: Any, only: list[str] | None) -> list[Any]:
@@ -436,14 +436,13 @@ def to_prune(store: Any, chosen: argparse.Namespace) -> Any:
     splits: set[str] = set()
     unread = []
     for folder in sorted(folders):
-        needed |= set(snapshots.get(folder, {}).get("stages", {}))
         try:
             board = read_board(folder, cards)
             planned = plan_cells(board, board.cells, data=data_folder(chosen), cards=cards)
         except CdnerError as error:
             unread.append(f"{folder}: {error}")
+            needed |= set(snapshots.get(folder, {}).get("stages", {}))
             continue
-        needed -= set(snapshots.get(folder, {}).get("stages", {}))
         stages = [s for item in planned if item.final is not None for s in item.final.graph()]
         needed |= {s.key for s in stages}
         splits |= {split.hash for s in stages for split in s.splits}
@@ -639,7 +638,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--no-table", action="store_true", help="do not print the table at the end")
     how = verb.add_mutually_exclusive_group()
     how.add_argument(
-        "--keep-going", dest="fail_fast", action="store_false",
+        "--keep-going", dest="fail_fast", action="store_false", default=False,
         help="a failed stage ends only the cells that need it (default)",
     )  # fmt: skip
     how.add_argument("--fail-fast", action="store_true", help="the first failure ends the run")

@@ -56,7 +56,7 @@ def lease_seconds() -> float:
 
     Every process on one store must count alike. Raises StoreError for what is no such number.
     """
-    return positive_seconds("CDNER_LEASE_SECONDS", 60.0)
+    return positive_seconds("CDNER_LEASE_SECONDS", 60.0, least=0.1)
 
 
 def checkpoint_seconds() -> float:
@@ -64,14 +64,14 @@ def checkpoint_seconds() -> float:
     return positive_seconds("CDNER_CHECKPOINT_SECONDS", 60.0)
 
 
-def positive_seconds(name: str, default: float) -> float:
+def positive_seconds(name: str, default: float, least: float = 0.0) -> float:
     """Return the seconds that an environment variable names. Raises StoreError for what is no such number."""
     named = os.environ.get(name, "")
     try:
         found = float(named) if named else default
     except ValueError:
         found = -1.0
-    if not 0 <= found < 1e9:
+    if not least <= found < 1e9:
         raise StoreError(f"{name} is {named!r}, expected a number of seconds, such as {default:g}.")
     return found
 

@@ -201,10 +201,6 @@ class Checkpoint(CheckpointIO):
         finally:
             self.part.unlink(missing_ok=True)
 
-    def remove(self) -> None:
-        """Delete the file."""
-        self.path.unlink(missing_ok=True)
-
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write what Lightning saves."""
         self.write(checkpoint)
@@ -216,13 +212,14 @@ class Checkpoint(CheckpointIO):
 
     def remove_checkpoint(self, path: Any) -> None:
         """Delete the file."""
-        self.remove()
+        self.path.unlink(missing_ok=True)
 
 
 class Keeper(Callback):
     """Writes a checkpoint now and then, and sets random numbers to where the one that was read left them.
 
-    None is written once training has nothing more to do: `fit` writes the last.
+    Now and then: when `checkpoint_seconds` have passed, and twenty times what the last one took; and at SIGTERM, after
+    which Lightning ends training. None is written once training has nothing more to do: `fit` writes the last.
     """
 
     def __init__(self, work: Work, file: Checkpoint, epochs: int) -> None:
@@ -266,7 +263,8 @@ class Keeper(Callback):
     def _keep(self, trainer: pl.Trainer) -> None:
         started = time.monotonic()
         seconds = self.work.checkpoint_seconds
-        if seconds > 0 and started - self.last < max(seconds, 20 * self.cost):
+        wait = max(seconds, 20 * self.cost) if seconds > 0 else 0.0
+        if started - self.last < wait and not trainer.received_sigterm:
             return
         trainer.save_checkpoint(self.file.path)
         self.last = time.monotonic()
@@ -297,11 +295,11 @@ def fit(
     score      dev F1 of the module as it stands, in percent; asked after every `every` epochs and the last
     patience   epochs without a better dev F1 before training stops; None: never
     name       names the checkpoint in `work.checkpoints`; a step that trains more than once gives each its own
-    Raises LossNotANumber when the loss is not a number.
 
-    A checkpoint is of use to a training that starts with the same weights and random numbers and has the same
-    arguments. One that has ended returns at once what it returned before. Within an epoch a training is taken up
-    again if the loader of `data` has `state_dict` and `load_state_dict`, else where the epoch began.
+    A checkpoint serves a training of the same arguments that starts with the same weights and random numbers. A
+    training that had ended returns at once what it returned then. One that was killed within an epoch continues there
+    if the loader of `data` has `state_dict` and `load_state_dict`, and from the start of that epoch if not.
+    Raises LossNotANumber when the loss is not a number.
     """
     used = resolve_precision(precision)
     loader = data.train_dataloader()
@@ -349,7 +347,7 @@ def fit(
             raise LossNotANumber("loss is not a number: the weights are not finite after training")
     except LossNotANumber:
         if file is not None:
-            file.remove()  # its weights may be no numbers either
+            file.path.unlink(missing_ok=True)  # its weights may be no numbers either
         raise
     fitted = Fitted(trainer.current_epoch, selection.kept + 1, tuple(selection.history), used)
     if file is not None:

@@ -275,6 +275,7 @@ class Runner:
         for ending in self.engine.wait(0.25):
             if ending.scratch in self.running:
                 self.end(self.running.pop(ending.scratch), ending)
+        self.check_limits()
         now = time.monotonic()
         for job in self.running.values():
             if job.stage.key in self.lost and job.stopped is None:
@@ -288,13 +289,15 @@ class Runner:
             left = self.estimator.left(seconds) / 60 / self.engine.slots
             self.watcher.ticked({j.stage: j.progress() for j in self.running.values()}, left)
 
-    def look(self) -> None:
-        """See whether the run is over a limit, and what became of the stages that others build."""
-        spent = self.usd + sum(j.progress().get("usd", 0.0) for j in self.running.values())
+    def check_limits(self) -> None:
+        """Stop the run where it is over one of its limits."""
         if self.limits.hours is not None and time.monotonic() - self.began > self.limits.hours * 3600:
             self.stop(f"the run's {self.limits.hours:g} hours are over")
-        elif self.limits.usd is not None and spent >= self.limits.usd:
+        elif self.limits.usd is not None and self.spent() >= self.limits.usd:
             self.stop(f"the run's {self.limits.usd:g} USD are spent")
+
+    def look(self) -> None:
+        """See what became of the stages that others build."""
         for key in list(self.elsewhere):
             free = self.stopping is None and len(self.running) < self.engine.slots
             if key in self.waiting and (free or self.store.has(key)):
@@ -311,9 +314,13 @@ class Runner:
             self.stopping = why
             self.watcher.stopping(why)
 
+    def spent(self) -> float:
+        """Return the US dollars that this run has spent, those of the stages that run now included."""
+        return self.usd + sum(job.progress().get("usd", 0.0) for job in self.running.values())
+
     def usd_left(self) -> float | None:
         """Return what may still be spent; None where there is no limit."""
-        return None if self.limits.usd is None else max(0.0, self.limits.usd - self.usd)
+        return None if self.limits.usd is None else max(0.0, self.limits.usd - self.spent())
 
     def end(self, job: Running, ending: Ending) -> None:
         """Take note of a stage's end, and write the records of the cells that hung on it."""

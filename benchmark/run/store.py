@@ -225,9 +225,12 @@ class Store:
         return True
 
     def keep_log(self, scratch: Path, key: str, attempt: int) -> None:
-        """Keep the log of an attempt that has failed, where it has said anything."""
+        """Keep the log of an attempt that has failed, where it has said anything, without what is secret in it."""
+        from benchmark.redact import redact_file
+
         log = scratch / "artefact" / "log.txt"
         if log.is_file() and log.stat().st_size:
+            redact_file(log)  # a stage that was killed could not do so
             (self.root / "failed").mkdir(exist_ok=True)
             shutil.copyfile(log, self.root / "failed" / f"{key}.{attempt}.txt")
 

@@ -145,7 +145,8 @@ class Server:
     def terminate(self, pid: int) -> None:
         """Ask a process group to end; `limit` kills it when it does not."""
         signal_group(pid, signal.SIGTERM)
-        self.running[pid].kill_at = time.monotonic() + GRACE
+        if self.running[pid].kill_at is None:  # asked again, it gets no more time
+            self.running[pid].kill_at = time.monotonic() + GRACE
 
     def read(self) -> bool:
         """Take the requests that have come. Returns False when standard input is closed."""
@@ -338,10 +339,13 @@ def carried_seconds(checkpoints: Path) -> float:
 
 
 def write_metrics(progress: Path, target: Path) -> None:
-    """Write what a step has reported as CSV: one row a report, in the order of time."""
+    """Write what a step has reported as CSV, but for secrets: one row a report, in the order of time."""
+    from benchmark.redact import redact
+
     if not progress.is_file():
         return
-    rows = [json.loads(line) for line in progress.read_text(encoding="utf8").splitlines()]
+    told = [json.loads(line) for line in progress.read_text(encoding="utf8").splitlines()]
+    rows = [{name: redact(v) if isinstance(v, str) else v for name, v in row.items()} for row in told]
     names = list(dict.fromkeys(name for row in rows for name in row))
     with target.open("w", encoding="utf8", newline="") as stream:
         writer = csv.DictWriter(stream, names)
@@ -405,6 +409,8 @@ def reason_of(error: BaseException) -> str:
 
     text = str(error).lower()
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return "out of memory"
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return "out of memory"
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return "disk full"

@@ -249,6 +249,23 @@ def test_an_epoch_of_one_batch_is_continued(tmp_path, bert, monkeypatch, undistu
         assert train(here, bert, recipe=recipe) == undisturbed(recipe=recipe)
 
 
+def test_a_training_that_is_asked_to_end_keeps_a_checkpoint_first(tmp_path, bert, monkeypatch, undisturbed, noise):
+    noisy = TaggerModel.training_step
+
+    def asked(*args):
+        if len(noise) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return noisy(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TaggerModel, "training_step", asked)
+        with pytest.raises(SystemExit):
+            train(tmp_path, bert, checkpoint_seconds=3600.0)
+
+    assert train(tmp_path, bert, checkpoint_seconds=3600.0) == undisturbed()
+    assert len(noise) == 3 * BATCHES
+
+
 def fork(run: Callable[[], Any]) -> int:
     """Run in a process of its own and return its number; it ends with 0 if all went well."""
     with warnings.catch_warnings():
@@ -463,41 +480,40 @@ def test_the_checkpoint_of_another_lightning_is_deleted(tmp_path, bert, monkeypa
 # ---------------------------------------------------------------------------------------------- several trainings
 
 
-def two_fits(folder: Path, names: tuple[str, str]) -> tuple[Fitted, Fitted, bytes, float]:
-    """Train one model twice, as one step may: on all sentences, then with other numbers on a few."""
+def two_fits(folder: Path, bert: Path, names: tuple[str, str]) -> tuple[list[Fitted], bytes, float]:
+    """Train one model twice from one seed, as a step may: on sentences, then on the same in another order."""
     training.prepare(1, 1)
-    backbone = backbones.find("rnn")
+    backbone = backbones.find(str(bert))
     model = TaggerModel(backbones.encoder(backbone), TYPES, crf=False)
     fitted = []
-    for name, sentences, seed in zip(names, (TRAIN.sentences, TRAIN.sentences[:4]), (1, 2), strict=True):
-        training.prepare(seed, 1)
+    for name, sentences in zip(names, (TRAIN.sentences, TRAIN.sentences[::-1]), strict=True):
+        training.prepare(1, 1)
+        some = replace(TRAIN, sentences=sentences)
         data = NerModule(
-            backbones.features(backbone),
-            train=replace(TRAIN, sentences=sentences),
-            classes=lambda sentence: [0] * len(sentence.words),
-            batch=2,
-            seed=seed,
+            backbones.features(backbone), train=some, classes=lambda s: [1] * len(s.words), batch=2, seed=1
         )
         model.recipe = replace(RECIPE, epochs=2)
         work = Work(folder, checkpoints=folder / "partial", checkpoint_seconds=0.0)
         fitted.append(training.fit(model, data, work, epochs=2, precision="32", name=name))
     weights = b"".join(value.numpy().tobytes() for value in model.state_dict().values())
-    return fitted[0], fitted[1], weights, torch.rand(1).item()
+    return fitted, weights, torch.rand(1).item()
 
 
 @pytest.mark.parametrize(
-    ("names", "repeated"),
-    [(("source", "target"), 0), (("fit", "fit"), 2 * BATCHES)],
+    ("names", "left"),
+    [(("source", "target"), 2 * BATCHES - 1), (("fit", "fit"), 4 * BATCHES)],
     ids=["names of their own", "one name"],
 )
-def test_a_step_may_train_twice(tmp_path, monkeypatch, noise, names, repeated):
-    end = two_fits(tmp_path / "undisturbed", names)
-    assert len(noise) == 2 * BATCHES + 2 * 2
-    killed(monkeypatch, TaggerModel, "training_step", 2 * BATCHES + 2, lambda: two_fits(tmp_path / "killed", names))
+def test_a_step_may_train_twice(tmp_path, bert, monkeypatch, noise, names, left):
+    end = two_fits(tmp_path / "undisturbed", bert, names)
+    assert len(noise) == 4 * BATCHES
+    killed(
+        monkeypatch, TaggerModel, "training_step", 2 * BATCHES + 2, lambda: two_fits(tmp_path / "killed", bert, names)
+    )
     noise.clear()
 
-    assert two_fits(tmp_path / "killed", names) == end
-    assert len(noise) == repeated + 3 + (1 if repeated else 0)
+    assert two_fits(tmp_path / "killed", bert, names) == end
+    assert len(noise) == left
 
 
 # ---------------------------------------------------------------------------------------------- other modules

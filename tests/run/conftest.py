@@ -13,7 +13,7 @@ import yaml
 from rich.console import Console
 
 import methods
-from benchmark.cli import closing_words
+from benchmark.cli import closing_words, main
 from benchmark.report import watch
 from benchmark.run import upkeep
 from benchmark.run.cells import plan_cells
@@ -34,6 +34,9 @@ class Lasting(Engine):
         self.engine, self.slots, self.threads = engine, engine.slots, engine.threads
         self.started = []
         self.running = set()
+
+    def warm(self):
+        """Do nothing: the server is warm."""
 
     def start(self, scratch):
         self.started.append(json.loads((scratch / "request.json").read_text()))
@@ -156,6 +159,24 @@ def play(tmp_path, monkeypatch, warm_engine):
     """Return a board whose stages do as their script says."""
     monkeypatch.setitem(methods.METHODS, "play", "fake_methods:Play")
     return PlayBoard(tmp_path, warm_engine)
+
+
+@pytest.fixture
+def cdner(monkeypatch, capsys, warm_engine):
+    """Return the command line in this process, on the warm engine: arguments -> exit status, printed, complained."""
+    monkeypatch.setitem(methods.METHODS, "echo", "fake_methods:Echo")
+    monkeypatch.setitem(methods.METHODS, "play", "fake_methods:Play")
+    monkeypatch.setattr("benchmark.run.local.LocalEngine", lambda *_: Lasting(warm_engine))
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            status = main([str(a) for a in arguments])
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return call
 
 
 class Shell:

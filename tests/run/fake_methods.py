@@ -247,7 +247,7 @@ def act(work, *, train, init, seed, script, notes, weight):
 class PlaySettings:
     notes: str = ""
     weight: float = 1.0  # of the target's stage alone
-    script: dict[str, list[str]] = field(default_factory=dict)  # by the corpus that a stage learns
+    script: dict[str, list[str]] = field(default_factory=dict)  # of `corpus seed`, or of `corpus`: what a stage learns
 
 
 class Play(Method):
@@ -258,9 +258,10 @@ class Play(Method):
     def plan(self, transfer, settings, seed):
         model = None
         for domain in (*transfer.sources, transfer.target):
+            script = settings.script.get(f"{domain.name} {seed}", settings.script.get(domain.name, []))
             model = Stage(
                 act, title=f"{domain.name} seed {seed}", size=float(domain.train.n_words), train=[domain.train],
-                init=model, seed=seed, script=settings.script.get(domain.name, []), notes=settings.notes,
+                init=model, seed=seed, script=script, notes=settings.notes,
                 weight=settings.weight if domain is transfer.target else 1.0,
             )  # fmt: skip
         return Stage(
