@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.errors import LlmBudgetSpent
@@ -32,11 +32,7 @@ class Work:
     usd: float | None = None
     spent: float = 0.0
     carried: float = 0.0
-    began: float = 0.0
-
-    def begin(self) -> None:
-        """Start the clock."""
-        self.began = time.perf_counter()
+    began: float = field(default_factory=time.perf_counter)
 
     def seconds(self) -> float:
         """Return the seconds of work that stand behind the step as it is now, those of earlier attempts included."""
@@ -44,7 +40,7 @@ class Work:
 
     def checkpointed(self) -> None:
         """Say that a checkpoint was written: what was done until now is not lost with this process."""
-        if self.checkpoints is not None:
+        if self.checkpoints is not None and self.checkpoints.is_dir():
             (self.checkpoints / "seconds.txt").write_text(f"{self.seconds():.3f}", encoding="utf8")
 
     def report(self, **figures: float | int | str | None) -> None:

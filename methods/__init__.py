@@ -15,6 +15,7 @@ METHODS = {
     "lookup": "methods.lookup:Lookup",
     "tagger": "methods.tagger:Tagger",
     "label_norm": "methods.label_norm:LabelNorm",
+    "laner": "methods.laner:Laner",
 }
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from benchmark import __version__
-from benchmark.cli import main
+from benchmark.cli import main, parser
 from benchmark.paths import shipped_boards
 
-COMMANDS = ("list", "card", "lint", "run", "table", "why", "predict")
+COMMANDS = ("list", "card", "lint", "run", "status", "store", "adopt", "table", "why", "predict")
 HEAVY = ("torch", "transformers", "datasets", "pytorch_lightning", "tokenizers", "torchcrf")
 CELL = "tagger/demo-news--demo-cinema/supervised/seed1"
 
@@ -104,6 +104,11 @@ def test_a_table_imports_nothing_heavy(harbour):
     assert imported("table", "harbour") & set(HEAVY) == set()
 
 
+@pytest.mark.parametrize("arguments", [["status", "harbour"], ["status", "harbour", "--json"], ["store"]])
+def test_what_only_looks_imports_nothing_heavy(harbour, arguments):
+    assert imported(*arguments) & set(HEAVY) == set()
+
+
 def test_help_names_every_command(capsys):
     status, out, err = call(capsys, "--help")
 
@@ -150,11 +155,41 @@ def test_no_command_at_all_prints_help_and_is_a_wrong_call(capsys):
             ["predict", "text"],
             "cdner predict: the following arguments are required: --from\nTry: cdner predict --help\n",
         ),
+        (
+            ["run", "demo", "--max-hours", "0"],
+            "cdner run: argument --max-hours: '0' is no number above 0\nTry: cdner run --help\n",
+        ),
+        (
+            ["run", "demo", "--max-hours", "nan"],
+            "cdner run: argument --max-hours: 'nan' is no number above 0\nTry: cdner run --help\n",
+        ),
+        (
+            ["run", "demo", "--max-usd", "inf"],
+            "cdner run: argument --max-usd: 'inf' is no number above 0\nTry: cdner run --help\n",
+        ),
+        (
+            ["run", "demo", "--max-usd", "ten"],
+            "cdner run: argument --max-usd: 'ten' is no number above 0\nTry: cdner run --help\n",
+        ),
+        (
+            ["run", "demo", "--keep-going", "--fail-fast"],
+            "cdner run: argument --fail-fast: not allowed with argument --keep-going\nTry: cdner run --help\n",
+        ),
+        (
+            ["adopt", "demo", "--sample", "0"],
+            "cdner adopt: argument --sample: '0' is no whole number above 0\nTry: cdner adopt --help\n",
+        ),
+        (["status"], "cdner status: the following arguments are required: BOARD\nTry: cdner status --help\n"),
         (["list", "--ships"], "cdner: unrecognized arguments: --ships\nTry: cdner --help\n"),
     ],
 )
 def test_a_wrong_call_is_told_in_two_lines(capsys, arguments, message):
     assert call(capsys, *arguments) == (2, "", message)
+
+
+@pytest.mark.parametrize(("options", "ends"), [([], False), (["--keep-going"], False), (["--fail-fast"], True)])
+def test_a_run_keeps_going_unless_told_otherwise(options, ends):
+    assert parser().parse_args(["run", "demo", *options]).fail_fast is ends
 
 
 def test_an_unknown_board_is_told(capsys, harbour):
@@ -418,6 +453,41 @@ def test_a_store_that_cannot_be_written_is_told_without_a_traceback(capsys, harb
         f"cdner: {tmp_path}/file/store: the store cannot be written (Not a directory). "
         "Set CDNER_STORE to a folder that can.\n",
     )
+
+
+def test_a_setting_that_is_no_number_of_seconds_is_told(capsys, harbour, monkeypatch):
+    monkeypatch.setenv("CDNER_LEASE_SECONDS", "soon")
+    status, _, err = call(capsys, "run", "harbour", "--no-table", "--slots", "1")
+
+    assert (status, err) == (
+        1, "cdner: CDNER_LEASE_SECONDS is 'soon', expected a number of seconds, such as 60.\n"
+    )  # fmt: skip
+
+
+# ---- status, store
+
+
+def test_status_of_a_board_that_never_ran_says_that_all_waits(capsys, harbour, tmp_path):
+    status, out, err = call(capsys, "status", "harbour", "--json")
+    told = json.loads(out)
+
+    assert (status, err) == (0, "")
+    assert (told["counts"]["waiting"], sum(told["counts"].values())) == (1, 1)
+    assert not (tmp_path / "store").exists()
+
+
+def test_status_counts_a_record_as_done(capsys, harbour):
+    put(harbour, record())
+    told = json.loads(call(capsys, "status", "harbour", "--json")[1])
+
+    assert (told["counts"]["done"], sum(told["counts"].values())) == (1, 1)
+
+
+def test_there_is_nothing_to_prune_in_a_new_store(capsys, harbour, monkeypatch, tmp_path):
+    (tmp_path / "shipped").mkdir()
+    monkeypatch.setattr("benchmark.paths.shipped_boards", lambda: tmp_path / "shipped")
+
+    assert call(capsys, "store", "prune") == (0, "there is nothing that no board needs\n", "")
 
 
 # ---- one small board, from end to end, as a user runs it

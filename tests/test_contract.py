@@ -28,6 +28,14 @@ SMALL = {"epochs": 12, "source_epochs": 3, "lr": 5e-3, "batch": 4, "precision": 
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "tagger": [{"crf": True}, {"target_only": True}],
     "lookup": [{"fold_case": True}, {"target_only": True}],
+    "laner": [
+        {"label_background": False},
+        {"label_context": False},
+        {"label_background": False, "label_context": False},
+        # Not `masks`: without them a score depends on its batch.
+        {"first_token_head": True, "sub_word_labels": True, "label_space": "target", "zero_o": True},
+        {"target_only": True},
+    ],
 }
 
 

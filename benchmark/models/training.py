@@ -158,10 +158,11 @@ class Checkpoint(CheckpointIO):
     """The file that a training continues from: written whole or not at all, read without running code from it.
 
     training   names and values that tell this training from another; one that differs cannot go on from the file
+    written    is called whenever the file was written
     """
 
-    def __init__(self, path: Path, training: Mapping[str, Any]) -> None:
-        self.path, self.training = path, dict(training)
+    def __init__(self, path: Path, training: Mapping[str, Any], written: Callable[[], None]) -> None:
+        self.path, self.training, self.written = path, dict(training), written
         self.part = path.with_name(f"{path.name}.part")
         self.found: dict[str, Any] = {}
 
@@ -196,6 +197,7 @@ class Checkpoint(CheckpointIO):
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(self.part, self.path)
+            self.written()
         except (OSError, RuntimeError) as error:
             print(f"no checkpoint could be written: {error}", flush=True)  # noqa: T201
         finally:
@@ -313,7 +315,7 @@ def fit(
             "software": f"torch {torch.__version__}, lightning {version('pytorch-lightning')}",
             "kind of device": "cuda" if torch.cuda.is_available() else "cpu",
         }
-        file = Checkpoint(work.checkpoints / f"{name}.ckpt", training)
+        file = Checkpoint(work.checkpoints / f"{name}.ckpt", training, work.checkpointed)
         file.read()
     if file is not None and "fitted" in file.found:
         module.load_state_dict(file.found["state_dict"])

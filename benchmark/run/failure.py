@@ -19,8 +19,8 @@ from pathlib import Path
 
 from benchmark.run.engine import Ending
 
-PASSING = ("killed", "interrupted", "LLM budget spent")  # not the method's doing: the same command tries again
-KEPT = (*PASSING, "time limit", "out of memory", "disk full")  # a later attempt goes on from the checkpoints
+PASSING = ("killed", "interrupted", "disk full", "LLM budget spent")  # not the method's doing: it is tried again
+KEPT = (*PASSING, "time limit", "out of memory")  # a later attempt goes on from the checkpoints
 
 
 @dataclass(frozen=True)

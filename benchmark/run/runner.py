@@ -316,7 +316,7 @@ class Runner:
 
     def spent(self) -> float:
         """Return the US dollars that this run has spent, those of the stages that run now included."""
-        return self.usd + sum(job.progress().get("usd", 0.0) for job in self.running.values())
+        return self.usd + sum(float(job.progress().get("usd", 0.0)) for job in self.running.values())
 
     def usd_left(self) -> float | None:
         """Return what may still be spent; None where there is no limit."""

@@ -284,16 +284,6 @@ def execute(scratch: Path) -> None:
     request = request_of(scratch)
     key, cached, limits = request["key"], request["cached"], request["limits"]
     store = Store(Path(request["store"]))
-    work = Work(
-        folder=scratch / "artefact",
-        cache=store.root / "encoded" if cached else None,
-        threads=request["threads"],
-        progress=scratch / "progress.jsonl",
-        checkpoints=store.partial(key) if cached else None,
-        checkpoint_seconds=paths.checkpoint_seconds(),
-        carried=carried_seconds(store.partial(key)) if cached else 0.0,
-        usd=limits.get("usd"),
-    )
 
     def artefact(parent: str) -> Path:
         problem = store.problem(parent)
@@ -306,7 +296,16 @@ def execute(scratch: Path) -> None:
         for name, value in request["inputs"].items()
     }
     started, cpu = datetime.now(UTC), time.process_time()
-    work.begin()
+    work = Work(
+        folder=scratch / "artefact",
+        cache=store.root / "encoded" if cached else None,
+        threads=request["threads"],
+        progress=scratch / "progress.jsonl",
+        checkpoints=store.partial(key) if cached else None,
+        checkpoint_seconds=paths.checkpoint_seconds(),
+        carried=carried_seconds(store.partial(key)) if cached else 0.0,
+        usd=limits.get("usd"),
+    )
     resolve(request["step"])(work, **inputs)
     seconds = work.seconds()
     sys.stdout.flush()
@@ -318,7 +317,7 @@ def execute(scratch: Path) -> None:
         "seconds": round(seconds, 3),
         "spent_seconds": round(seconds - work.carried + sum(a.get("seconds") or 0.0 for a in earlier), 3),
         "cpu_seconds": round(time.process_time() - cpu, 3),
-        "usd": work.spent if work.spent else None,
+        "usd": round(work.spent + sum(a.get("usd") or 0.0 for a in earlier), 6) or None,
         "attempt": len(earlier) + 1,
         "attempts": [{name: a.get(name) for name in ("attempt", "reason", "seconds", "ended")} for a in earlier],
         "started": started.isoformat(timespec="seconds"),

@@ -18,6 +18,7 @@ from benchmark.report import watch
 from benchmark.run import upkeep
 from benchmark.run.cells import plan_cells
 from benchmark.run.engine import Engine
+from benchmark.run.local import LocalEngine
 from benchmark.run.plan import read_board
 from benchmark.run.runner import Limits, Runner
 from benchmark.run.store import Store
@@ -108,7 +109,7 @@ class Board:
         self.root, self.engine = root, engine
         self.folder, self.store, self.notes = root / "results" / "harbour", root / "store", root / "notes"
 
-    def __call__(self, plan=None, *, retry_failed=False, watcher=None, limits=Limits(), engine=None, **settings) -> Told:
+    def __call__(self, plan=None, *, retry_failed=False, watcher=None, limits=None, engine=None, **settings) -> Told:
         self.write(plan or {}, settings)
         board = read_board(str(self.folder))
         store = Store.open(self.store)
@@ -118,7 +119,7 @@ class Board:
         upkeep.write_snapshot(store, board, planned)
         out = io.StringIO()
         watcher = watcher or watch.Lines(Console(file=out, width=200))
-        summary = Runner(board, work, store, engine, watcher, limits=limits).run()
+        summary = Runner(board, work, store, engine, watcher, limits=limits or Limits()).run()
         return Told(board, store, engine, planned, work, summary, out.getvalue())
 
     def write(self, plan: dict, settings: dict) -> None:
@@ -161,6 +162,31 @@ def play(tmp_path, monkeypatch, warm_engine):
     return PlayBoard(tmp_path, warm_engine)
 
 
+SECRETS = {"OPENAI_API_KEY": "sk-ab12cd34ef56gh78ij90", "HARBOUR_TOKEN": "correct-horse-battery-staple"}
+
+
+class Machine:
+    """A machine that says it has two GPUs, with secrets in its environment and a folder of modules."""
+
+    def __init__(self, modules: Path):
+        self.modules, self.secrets = modules, SECRETS
+        path = os.pathsep.join([str(modules), os.environ["PYTHONPATH"]])
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in {
+                **SECRETS, "CUDA_VISIBLE_DEVICES": "0,1", "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1",
+            }.items():  # fmt: skip
+                patch.setenv(name, value)
+            self.engine = LocalEngine()
+            self.engine.warm()
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory, fakes_on_path):
+    made = Machine(tmp_path_factory.mktemp("modules"))
+    yield made
+    made.engine.close()
+
+
 @pytest.fixture
 def cdner(monkeypatch, capsys, warm_engine):
     """Return the command line in this process, on the warm engine: arguments -> exit status, printed, complained."""
@@ -187,9 +213,7 @@ class Shell:
         known = root / "known" / "fakes-1.dist-info"
         known.mkdir(parents=True)
         (known / "METADATA").write_text("Metadata-Version: 2.1\nName: fakes\nVersion: 1\n")
-        (known / "entry_points.txt").write_text(
-            "[cdner.methods]\necho = fake_methods:Echo\nplay = fake_methods:Play\n"
-        )
+        (known / "entry_points.txt").write_text("[cdner.methods]\necho = fake_methods:Echo\nplay = fake_methods:Play\n")
         path = [str(known.parent), os.environ["PYTHONPATH"]]
         self.environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "CDNER_LEASE_SECONDS": "2"}
         self.started = []
@@ -214,14 +238,18 @@ class Shell:
     def run(self, *arguments: str, **environment: str) -> tuple[int, str]:
         return self.end(self.start(*arguments, **environment))
 
+    def close(self) -> None:
+        """End what still runs."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+            process.out.close()
+
 
 @pytest.fixture
 def shell(tmp_path, fakes_on_path):
-    """Return the command line; what a test has left running is ended."""
+    """Return the command line in processes of their own; what a test has left running is ended."""
     made = Shell(tmp_path)
     yield made
-    for process in made.started:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        process.out.close()
+    made.close()

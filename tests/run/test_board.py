@@ -8,21 +8,15 @@ import time
 from dataclasses import fields
 
 import pytest
-import yaml
 from rich.console import Console
 
 import methods
-from benchmark.cli import closing_words
 from benchmark.corpus.corpus import load
 from benchmark.corpus.transfer import Spec, build
 from benchmark.errors import RecordError, UnknownName, Unsupported
 from benchmark.report import watch
-from benchmark.run.cells import find_cell, plan_cells
-from benchmark.run.engine import Engine
-from benchmark.run.plan import boards, read_board
-from benchmark.run.runner import Runner
-from benchmark.run.store import Store
-from benchmark.run.workload import workload
+from benchmark.run.cells import find_cell
+from benchmark.run.plan import boards
 
 NEWS, FILM, SKY = "demo-news", "demo-cinema", "demo-astronomy"
 DIRECT = {"sources": [NEWS], "targets": [FILM], "regime": "supervised"}
@@ -34,80 +28,6 @@ FIELDS = [
     "attempts", "cost",
     "provenance", "predictions",
 ]  # fmt: skip
-
-
-class Lasting(Engine):
-    """An engine that a board may close: what runs is ended, and the fork server stays warm for the next test."""
-
-    def __init__(self, engine):
-        self.engine, self.slots, self.threads = engine, engine.slots, engine.threads
-        self.started = []
-        self.running = set()
-
-    def start(self, scratch):
-        self.started.append(json.loads((scratch / "request.json").read_text()))
-        self.running.add(scratch)
-        self.engine.start(scratch)
-
-    def wait(self, seconds):
-        found = self.engine.wait(seconds)
-        self.running -= {ending.scratch for ending in found}
-        return found
-
-    def stop(self, scratch):
-        self.engine.stop(scratch)
-
-    def close(self):
-        for scratch in self.running:
-            self.engine.stop(scratch)
-        deadline = time.monotonic() + 10
-        while self.running and time.monotonic() < deadline:
-            self.wait(0.1)
-
-
-@pytest.fixture
-def harbour(tmp_path, monkeypatch, warm_engine):
-    """Return a function that writes a plan and runs its board; what it returns tells all that happened."""
-    monkeypatch.setitem(methods.METHODS, "echo", "fake_methods:Echo")
-    folder = tmp_path / "results" / "harbour"
-
-    def run(plan: dict, *, retry_failed: bool = False, watcher=None, **settings) -> "Told":
-        folder.mkdir(parents=True, exist_ok=True)
-        whole = {"variants": {"echo": {"method": "echo", "set": settings}}, "transfers": [DIRECT], **plan}
-        (folder / "plan.yaml").write_text(yaml.safe_dump(whole))
-        board = read_board(str(folder))
-        store = Store.open(tmp_path / "store")
-        engine = Lasting(warm_engine)
-        planned = plan_cells(board, board.running_order())
-        work = workload(board, planned, store, engine.slots, retry_failed=retry_failed)
-        out = io.StringIO()
-        summary = Runner(board, work, store, engine, watcher or watch.Lines(Console(file=out, width=200))).run()
-        return Told(board, store, engine, planned, work, summary, out.getvalue())
-
-    return run
-
-
-class Told:
-    """What a run did."""
-
-    def __init__(self, board, store, engine, planned, work, summary, printed):
-        self.board, self.store, self.planned, self.work = board, store, planned, work
-        self.summary, self.printed = summary, printed
-        self.steps = sorted(f"{r['step'].partition(':')[2]} {r['title']}" for r in engine.started)
-
-    @property
-    def counts(self):
-        s = self.summary
-        return {"ok": s.ok, "failed": s.failed, "skipped": s.skipped, "stages": s.stages_run, "before": s.done}
-
-    def record(self, cell: str = CELL) -> dict:
-        return json.loads((self.board.folder / "records" / f"{cell}.json").read_text())
-
-    def predictions(self, cell: str = CELL) -> bytes:
-        return (self.board.folder / "records" / f"{cell}.predictions.jsonl.gz").read_bytes()
-
-    def closing(self) -> str:
-        return closing_words(self.summary)
 
 
 # ---- what a board leaves

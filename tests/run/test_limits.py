@@ -136,36 +136,23 @@ def test_a_machine_without_nvidia_smi_has_no_gpus(monkeypatch, tmp_path):
     assert gpus() == []
 
 
-@pytest.fixture(scope="module")
-def paired(fakes_on_path):
-    """Return an engine of a machine that says it has two GPUs."""
-    before = os.environ.get("CUDA_VISIBLE_DEVICES")
-    os.environ["CUDA_VISIBLE_DEVICES"] = "0,1"
-    try:
-        engine = LocalEngine()
-        engine.warm()
-    finally:
-        del os.environ["CUDA_VISIBLE_DEVICES"]
-        if before is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = before
-    yield engine
-    engine.close()
-
-
-def test_each_stage_sees_one_gpu_and_those_at_once_another(play, paired):
-    meet = {FILM: [f"see CUDA_VISIBLE_DEVICES & wait {SKY}-1.txt"], SKY: [f"see CUDA_VISIBLE_DEVICES & wait {FILM}-1.txt"]}
-    ran = play(BOTH, script=meet, engine=paired)
+def test_each_stage_sees_one_gpu_and_those_at_once_another(play, machine):
+    meet = {
+        FILM: [f"see CUDA_VISIBLE_DEVICES & wait {SKY}-1.txt"],
+        SKY: [f"see CUDA_VISIBLE_DEVICES & wait {FILM}-1.txt"],
+    }
+    ran = play(BOTH, script=meet, engine=machine.engine)
     seen = [path.read_text() for path in play.notes.glob("seen-*")]
 
-    assert paired.slots == 2
+    assert machine.engine.slots == 2
     assert ran.counts["ok"] == 2
     assert sorted(seen) == ["0", "1"]
     assert ran.store.manifest(ran.stage(f"{FILM} seed 1").key)["threads"] == max(1, CORES // 2)
 
 
-def test_a_gpu_is_free_again_when_its_stage_has_failed_or_was_killed(play, paired):
+def test_a_gpu_is_free_again_when_its_stage_has_failed_or_was_killed(play, machine):
     acts = ["see CUDA_VISIBLE_DEVICES & die", "see CUDA_VISIBLE_DEVICES & die", "see CUDA_VISIBLE_DEVICES & raise fog"]
-    play(script={FILM: acts}, engine=paired)
+    play(script={FILM: acts}, engine=machine.engine)
     seen = [path.read_text() for path in play.notes.glob("seen-*")]
 
     assert len(seen) == 3
