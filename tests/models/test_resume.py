@@ -23,9 +23,10 @@ from torch.utils.data import DataLoader
 from benchmark.corpus.corpus import Sentence, Split
 from benchmark.corpus.module import BucketBatches, NerModule
 from benchmark.errors import LossNotANumber
-from benchmark.models import backbones, training
+from benchmark.models import backbones, checkpoints, training
+from benchmark.models.checkpoints import Checkpoint, Keeper
 from benchmark.models.tagging import Recipe, TaggerModel, train_tagger
-from benchmark.models.training import Checkpoint, Fitted, Keeper, Selection
+from benchmark.models.training import Fitted, Selection
 from benchmark.score.spans import from_tags
 from benchmark.work import Work
 
@@ -365,7 +366,7 @@ def kept_at(tmp_path: Path, bert: Path, monkeypatch, *, seconds: float, step: fl
             begun.append(clock[0])
             clock[0] += cost
 
-    monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(TaggerModel, "training_step", slow_step)
     monkeypatch.setattr(Checkpoint, "write", slow_write)
     train(tmp_path, bert, checkpoint_seconds=seconds, dev=None)

@@ -517,3 +517,28 @@ def test_all_that_is_not_the_encoder_learns_at_the_heads_rate(head_lr, expected)
     assert [group["initial_lr"] for group in groups] == expected
     assert [group["weight_decay"] for group in groups] == [0.2, 0.2]
     assert [len(group["params"]) for group in groups] == [len(list(model.encoder.parameters())), 5]
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_gradients_are_clipped_in_any_precision(tmp_path, monkeypatch, precision):
+    norms = []
+    step = torch.optim.AdamW.step
+
+    def watched(self, closure):
+        def then_look():
+            loss = closure()
+            norms.append(norm_of(self))
+            return loss
+
+        return step(self, then_look)
+
+    def norm_of(optimizer) -> float:
+        grads = [p.grad.flatten() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        return torch.linalg.vector_norm(torch.cat(grads)).item()
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    train(tmp_path / "free", recipe=replace(TINY, epochs=1, precision=precision))
+    free, norms[:] = max(norms), []
+    train(tmp_path / "clipped", recipe=replace(TINY, epochs=1, clip=free / 10, precision=precision))
+
+    assert max(norms) == pytest.approx(free / 10, rel=1e-3)
