@@ -4,7 +4,7 @@ Paper    Hu et al., "A Label-Aware Autoregressive Framework for Cross-Domain NER
 Eq. 1    gold history in training     LanerModel.forward
          own history, greedy          LanerModel.greedy
 Eq. 2    h_i, a word's vector         the encoder, by way of LanerModel.tokens
-Eq. 3    e_1 .. e_{i-1}               LabelEncoder: forward_halves, backward_halves; Histories when decoding
+Eq. 3    e_1 .. e_{i-1}               LabelEncoder: forward_halves, backward_halves; Endings when decoding
 Eq. 4-6  label background h^b_i       label_background
 Eq. 7-8  label context e^c_i          label_context
 Eq. 9-10 fusion u_i and the head      LanerModel.scores
@@ -42,7 +42,7 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad
+from torch.nn.functional import cross_entropy, embedding, pad
 
 from benchmark.corpus.corpus import Sentence, Split
 from benchmark.corpus.module import NerModule
@@ -200,10 +200,10 @@ def label_context(about: Tensor, forward: Tensor, backward: Tensor, seen: Tensor
 
 
 class Strings(NamedTuple):
-    """The distinct label strings y_k .. y_j of a batch, by length, each made of a shorter one and one more label."""
+    """The distinct label strings of a batch that the backward LSTM reads."""
 
-    levels: list[tuple[Tensor, Tensor]]  # a length's strings: which string of the length before y_k, and y_k itself
-    number: Tensor  # (B, N, N), [b, i, k]: of the string from c_k to c_i among all strings, 0 where there is none
+    levels: list[tuple[Tensor, Tensor]]  # a length's strings: each one of the length before, and one label more
+    number: Tensor  # (B, N, N), [b, i, k]: which of all strings is c_k .. c_i; 0 where there is none
 
 
 def label_strings(history: Tensor, sizes: Tensor, n_labels: int) -> Strings:
@@ -229,6 +229,15 @@ def label_strings(history: Tensor, sizes: Tensor, n_labels: int) -> Strings:
 
 
 # ---------------------------------------------------------------------------------------------- the label encoder
+
+
+class Read(NamedTuple):
+    """Label histories, read (Eq. 3)."""
+
+    last: Tensor  # (B, I, 2E), e_{i-1}
+    forward: Tensor  # (B, H, E), forward halves of e_1 .. e_H: the same for every i
+    backward: Tensor | None  # (B, I, H, E), backward halves; None where label context is not wanted
+    seen: Tensor  # (I, H), which of them are in the history of i
 
 
 class LabelEncoder(nn.Module):
@@ -275,6 +284,17 @@ class LabelEncoder(nn.Module):
         gates = self.gates(self.back)
         return lstm_step(gates, self.nothing(len(gates)), self.back.weight_hh_l0)[0]
 
+    def read(self, history: Tensor, present: Tensor, *, context: bool) -> Read:
+        """Return the states of all histories of a batch.
+
+        history   (B, N)   c_0 .. c_{N-1}
+        present   (B, N)   where there is a token
+        """
+        forward = self.forward_halves(history)
+        last = torch.cat([forward, embedding(history, self.last_backward())], -1)
+        backward = self.backward_halves(history, present) if context else None
+        return Read(last, forward, backward, self.seen(history.size(1)))
+
     def backward_halves(self, history: Tensor, present: Tensor) -> Tensor:
         """Return the backward half of every e_k in every history (B, N, N, E), [b, i, k]; arbitrary where not seen.
 
@@ -283,17 +303,21 @@ class LabelEncoder(nn.Module):
         sizes = self.seen(history.size(1)).sum(1) * present
         levels, number = label_strings(history, sizes, self.blank + 1)
         gates, state, halves = self.gates(self.back), self.nothing(1), []
-        for shorter, label in levels:
-            state = lstm_step(gates[label], (state[0][shorter], state[1][shorter]), self.back.weight_hh_l0)
+        for (
+            shorter,
+            label,
+        ) in levels:  # `embedding` picks rows as indexing does; its backward pass is several times faster
+            before = embedding(shorter, state[0]), embedding(shorter, state[1])
+            state = lstm_step(embedding(label, gates), before, self.back.weight_hh_l0)
             halves.append(state[0])
-        return torch.cat(halves)[number]
+        return embedding(number, torch.cat(halves))
 
 
-class Histories:
+class Endings:
     """The backward halves of label histories that grow, each distinct string of labels read once.
 
-    A tree: the path of a history begins at the root with its newest label and goes back, so that histories with the
-    same ending share it. A node holds the state after its label. The tree is forgotten when TREE_BYTES are full.
+    A tree: the path of a history begins at the root with its newest label and goes back, so that histories of the same
+    ending share it. A node holds the state after its label. When TREE_BYTES are full, a new tree is begun.
     """
 
     def __init__(self, labels: LabelEncoder) -> None:
@@ -366,6 +390,11 @@ def together(parts: Sequence[Tokens]) -> Tokens:
     return Tokens(*found, None if opening[0] is None else torch.cat(opening))
 
 
+def best_of(scores: Tensor, forbidden: Tensor) -> Tensor:
+    """Return the tag of the best score among those that may be predicted."""
+    return scores.masked_fill(forbidden, MASKED).argmax(-1)
+
+
 class LanerModel(pl.LightningModule):
     """A word encoder, a label encoder, and the label predictor (section 2.2)."""
 
@@ -390,47 +419,39 @@ class LanerModel(pl.LightningModule):
 
     def tokens(self, batch: dict[str, Tensor]) -> Tokens:
         """Return the vectors of a batch (Eq. 2): of its words, or of its sub-words with `sub_word_labels`."""
-        words, net = batch["words"], self.network
-        pieces = "first" in batch  # else the backbone reads words whole, and has neither sub-words nor [CLS]
-        if pieces and not net.masks:
-            batch = {**batch, "mask": torch.ones_like(batch["mask"])}
-        if pieces and (net.first_token_head or net.sub_word_labels):
+        words, net, opening = batch["words"], self.network, None
+        if "first" not in batch:  # the backbone reads words whole: it has neither sub-words nor [CLS]
+            hidden = self.encoder(batch).float()
+        else:
             everywhere = torch.arange(batch["ids"].size(1), device=words.device).expand_as(batch["ids"])
-            hidden = self.encoder({**batch, "first": everywhere}).float()  # (B, L, D)
-            opening = hidden[:, 0] if net.first_token_head else None
-        else:
-            hidden, opening = self.encoder(batch).float(), None
-        if pieces and net.sub_word_labels:
-            start = int(batch["first"][0, 0])  # no word's sub-words stand before it
-            end = batch["first"].amax(1, keepdim=True)  # nor does any later one count
-            vectors, present, keys = hidden[:, start:], everywhere[:, start:] <= end, hidden
-            places, mask = batch["first"] - start, batch["mask"]
-        else:
-            vectors = (
-                hidden
-                if opening is None
-                else hidden.gather(1, batch["first"][..., None].expand(-1, -1, hidden.size(-1)))
-            )
-            places = torch.arange(words.size(1), device=words.device).expand_as(words)
-            present, keys, mask = words, vectors, words if net.masks else torch.ones_like(words)
-        return Tokens(vectors, present, places.masked_fill(~words, -1), keys, mask, opening)
+            read = everywhere if net.sub_word_labels else batch["first"]
+            mask = batch["mask"] if net.masks else torch.ones_like(batch["mask"])
+            if net.first_token_head:
+                read = pad(read, (1, 0))
+            hidden = self.encoder({**batch, "first": read, "mask": mask}).float()
+            if net.first_token_head:
+                opening, hidden = hidden[:, 0], hidden[:, 1:]
+            if net.sub_word_labels:
+                start = int(batch["first"][0, 0])  # before it stands what is no word's
+                present = everywhere[:, start:] <= batch["first"].amax(1, keepdim=True)  # behind it no word begins
+                places = (batch["first"] - start).masked_fill(~words, -1)
+                return Tokens(hidden[:, start:], present, places, hidden, mask, opening)
+        places = torch.arange(words.size(1), device=words.device).expand_as(words).masked_fill(~words, -1)
+        return Tokens(hidden, words, places, hidden, words if net.masks else torch.ones_like(words), opening)
 
-    def scores(
-        self,
-        vectors: Tensor,
-        keys: Tensor,
-        mask: Tensor,
-        last: Tensor | None,
-        forward: Tensor | None,
-        backward: Tensor | None,
-        seen: Tensor,
-    ) -> Tensor:
-        """Return the scores of the tags of tokens whose label history has been read (B, I, K). Shapes as above."""
+    def scores(self, vectors: Tensor, keys: Tensor, mask: Tensor, read: Read | None) -> Tensor:
+        """Return the scores of the tags of tokens whose label histories have been read (B, I, K).
+
+        vectors   (B, I, D)   h_i
+        keys      (B, M, D)   what Eq. 5 attends to, with its mask (B, M)
+        read      None where neither label background nor label context is wanted
+        """
         fused = vectors
         if self.w2 is not None:
-            fused = torch.cat([fused, label_background(last, keys, mask, self.w2)], -1)
+            fused = torch.cat([fused, label_background(read.last, keys, mask, self.w2)], -1)
         if self.w3 is not None:
-            fused = torch.cat([fused, label_context(fused, forward, backward, seen, self.w3)], -1)  # Eq. 9, 10
+            context = label_context(fused, read.forward, read.backward, read.seen, self.w3)
+            fused = torch.cat([fused, context], -1)  # Eq. 9, 10
         return self.head(fused)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -440,17 +461,12 @@ class LanerModel(pl.LightningModule):
         places = tokens.places.where(tokens.places >= 0, n)  # no word: into a column that is cut off
         gold = classes.new_full((len(classes), n + 1), -100).scatter_(1, places, classes)[:, :n]
         with torch.autocast(classes.device.type, enabled=False):
-            last = forward = backward = None
-            seen = torch.ones(n, n, device=classes.device, dtype=torch.bool)
+            read = None
             if self.labels is not None:
                 known = gold.masked_fill(gold < 0, self.labels.blank)
                 history = pad(known[:, :-1], (1, 0), value=self.labels.blank)
-                seen = self.labels.seen(n)
-                forward = self.labels.forward_halves(history)
-                last = torch.cat([forward, self.labels.last_backward()[history]], -1)
-                backward = self.labels.backward_halves(history, tokens.present) if self.w3 is not None else None
-            scores = self.scores(tokens.vectors, tokens.keys, tokens.mask, last, forward, backward, seen)
-        return scores, gold
+                read = self.labels.read(history, tokens.present, context=self.w3 is not None)
+            return self.scores(tokens.vectors, tokens.keys, tokens.mask, read), gold
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         """Return the mean loss of a word."""
@@ -470,52 +486,38 @@ class LanerModel(pl.LightningModule):
             schedule=r.schedule,
         )
 
-    def greedy(self, tokens: Tokens, forbidden: Tensor, histories: Histories | None) -> Tensor:
+    def greedy(self, tokens: Tokens, forbidden: Tensor, endings: Endings | None) -> Tensor:
         """Return the best tag of each token given the tags found before it (B, N), all sentences at once.
 
         forbidden   (K,)   the tags that may not be predicted
-        histories   what earlier calls have read; None where label context is left out
+        endings     what earlier calls have read backwards; None where label context is not wanted
         """
-        n_tokens = tokens.present.sum(1)
-        order = n_tokens.argsort(descending=True)  # sentences that go on stand before those that have ended
-        going = (n_tokens[:, None] > torch.arange(tokens.vectors.size(1), device=order.device)).sum(0).tolist()
-        vectors, keys, mask = (x[order] for x in (tokens.vectors, tokens.keys, tokens.mask))
-        best = torch.zeros_like(tokens.present, dtype=torch.long)
         if self.labels is None:
-            nothing = torch.ones(1, 1, device=order.device, dtype=torch.bool)
-            found = self.scores(vectors, keys, mask, None, None, None, nothing)
-            best[order] = found.masked_fill(forbidden, MASKED).argmax(-1)
-            return best
-        history = torch.full((len(order), 1 + best.size(1)), self.labels.blank, device=order.device)
+            return best_of(self.scores(tokens.vectors, tokens.keys, tokens.mask, None), forbidden)
+        length = tokens.present.sum(1)
+        order = length.argsort(descending=True)  # sentences that go on stand before those that have ended
+        going = (length[:, None] > torch.arange(int(length.max()), device=order.device)).sum(0).tolist()
+        vectors, keys, mask = (x[order] for x in (tokens.vectors, tokens.keys, tokens.mask))
+        history = torch.full((len(order), 1 + vectors.size(1)), self.labels.blank, device=order.device)
         if tokens.opening is not None:
-            history[:, 0] = self.opening(tokens.opening[order]).masked_fill(forbidden, MASKED).argmax(-1)
-        gates, weight, last_backward = (
-            self.labels.gates(self.labels.ahead),
-            self.labels.ahead.weight_hh_l0,
-            self.labels.last_backward(),
-        )
-        seen, forward = self.labels.seen(best.size(1)), vectors.new_zeros(*best.shape, self.network.label_dim)
+            history[:, 0] = best_of(self.opening(tokens.opening[order]), forbidden)
+
+        gates, last_backward = self.labels.gates(self.labels.ahead), self.labels.last_backward()
+        forward = vectors.new_zeros(*vectors.shape[:2], self.network.label_dim)
         state = self.labels.nothing(len(order))
         for i, n in enumerate(going):
-            if not n:
-                break
             first = 0 if i == 0 or self.labels.keeps_first else 1
-            state = self.labels.nothing(n) if i == first else (state[0][:n], state[1][:n])
-            newest = history[:n, i]
-            state = lstm_step(gates[newest], state, weight)
+            before = self.labels.nothing(n) if i == first else (state[0][:n], state[1][:n])
+            state = lstm_step(gates[history[:n, i]], before, self.labels.ahead.weight_hh_l0)
             forward[:n, i] = state[0]
-            found = self.scores(
-                vectors[:n, i : i + 1],
-                keys[:n],
-                mask[:n],
-                torch.cat([state[0], last_backward[newest]], -1)[:, None],
+            read = Read(
+                torch.cat([state[0], last_backward[history[:n, i]]], -1)[:, None],
                 forward[:n, first : i + 1],
-                None if histories is None else histories.halves(history[:n, first : i + 1])[:, None],
-                seen[i : i + 1, first : i + 1],
+                None if endings is None else endings.halves(history[:n, first : i + 1])[:, None],
+                torch.ones(1, i + 1 - first, dtype=torch.bool, device=order.device),
             )
-            history[:n, i + 1] = found[:, 0].masked_fill(forbidden, MASKED).argmax(-1)
-        best[order] = history[:, 1:]
-        return best
+            history[:n, i + 1] = best_of(self.scores(vectors[:n, i : i + 1], keys[:n], mask[:n], read)[:, 0], forbidden)
+        return history[order.argsort(), 1:]
 
     @torch.inference_mode()
     def decode(
@@ -530,13 +532,13 @@ class LanerModel(pl.LightningModule):
         self.to(device)
         known = set(self.types if allowed is None else allowed)
         forbidden = torch.tensor([tag != "O" and tag[2:] not in known for tag in self.tags], device=device)
-        histories = Histories(self.labels) if self.labels is not None and self.w3 is not None else None
+        endings = Endings(self.labels) if self.w3 is not None else None
         answers: dict[int, list[str]] = {}
         waiting: list[tuple[Tokens, Tensor]] = []  # encoded, with the windows' rows
 
         def answer() -> None:
             tokens = together([tokens for tokens, _ in waiting])
-            best = self.greedy(tokens, forbidden, histories).gather(1, tokens.places.clamp(min=0))
+            best = self.greedy(tokens, forbidden, endings).gather(1, tokens.places.clamp(min=0))
             lengths = (tokens.places >= 0).sum(1)
             rows = torch.cat([rows for _, rows in waiting])
             for row, numbers, length in zip(rows.tolist(), best.tolist(), lengths.tolist(), strict=True):

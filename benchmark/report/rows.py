@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Protocol, TypeVar
 
+from benchmark import RECORD_SCHEMA
 from benchmark.errors import RecordError, UnknownName, nearest
 from benchmark.score.protocols import PROTOCOLS, Counts
 
@@ -171,6 +172,11 @@ def _read(path: Path) -> Record:
         raise RecordError(f"{path}: this record cannot be read ({error}). {mend}") from error
     if not isinstance(record, dict) or not {"cell", "status"} <= record.keys():
         raise RecordError(f"{path}: a record is an object with `cell` and `status`, and this is none. {mend}")
+    if record.get("schema", RECORD_SCHEMA) > RECORD_SCHEMA:
+        raise RecordError(
+            f"{path}: the record has schema {record['schema']}, this version reads up to {RECORD_SCHEMA}. "
+            "A newer cdner wrote it: use that one."
+        )
     return record
 
 

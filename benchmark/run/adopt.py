@@ -21,7 +21,7 @@ from benchmark.run.store import Store
 from benchmark.run.workload import Estimator, need
 from benchmark.score.protocols import read_predictions
 
-KEYS = (".stage", ".step")  # a parent's key is new where the parent is; its own ingredients tell why
+ABSENT = "absent"  # stands for an input, or a dataclass' field, that is not there
 
 
 @dataclass
@@ -84,34 +84,58 @@ def compare(before: Sequence[Mapping[str, Any]], now: Sequence[Stage]) -> tuple[
         new = stage.ingredients
         if old["step"] != new["step"]:
             changed[f"{old['step']} is {new['step']}"] = None
-        was, is_ = dict(leaves(old["inputs"])), dict(leaves(new["inputs"]))
-        for name in {**was, **is_}:
-            if name.endswith(KEYS) or was.get(name, ...) == is_.get(name, ...):
-                continue
-            line = f"{stage.step.__name__}: {name}: {was.get(name, 'absent')} -> {is_.get(name, 'absent')}"
-            changed[line] = None
-            if name in was and name in is_:
-                refused[line] = None
+        for name in {**old["inputs"], **new["inputs"]}:
+            was, is_ = old["inputs"].get(name, ABSENT), new["inputs"].get(name, ABSENT)
+            for where, before_, now_ in different(was, is_, f".{name}"):
+                line = f"{stage.step.__name__}: {where}: {before_} -> {now_}"
+                changed[line] = None
+                if ABSENT not in (before_, now_):
+                    refused[line] = None
         if old["code"] != new["code"]:
             parts = [part for part in {**old["code"], **new["code"]} if old["code"].get(part) != new["code"].get(part)]
             changed[f"{stage.step.__name__}: code ({', '.join(parts)})"] = None
     return tuple(changed), tuple(refused)
 
 
-def leaves(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the values in nested mappings and lists with their paths.
+def different(was: Any, is_: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what differs between two values of an input: where, what it was, what it is.
 
-    >>> list(leaves({"recipe": {"lr": 0.1}, "train": [1]}))
-    [('.recipe.lr', 0.1), ('.train.0', 1)]
+    A parent's key is new where the parent is, and its own ingredients tell why. A field that only one of two
+    dataclasses has is ABSENT in the other; any other value that only one has is a difference of the whole.
+
+    >>> list(different({"Recipe": {"lr": 0.1}}, {"Recipe": {"lr": 0.2, "clip": None}}, ".recipe"))
+    [('.recipe.Recipe.lr', 0.1, 0.2), ('.recipe.Recipe.clip', 'absent', None)]
+    >>> list(different([1], [1, 2], ".layers"))
+    [('.layers', [1], [1, 2])]
     """
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from leaves(item, f"{where}.{name}")
-    elif isinstance(value, list):
-        for number, item in enumerate(value):
-            yield from leaves(item, f"{where}.{number}")
+    if was == is_ or (is_stage(was) and is_stage(is_)):
+        return
+    if is_dataclass(was) and is_dataclass(is_) and was.keys() == is_.keys():
+        [name] = was
+        for part in {**was[name], **is_[name]}:
+            found = was[name].get(part, ABSENT), is_[name].get(part, ABSENT)
+            yield from different(*found, f"{where}.{name}.{part}")
+    elif isinstance(was, dict) and isinstance(is_, dict) and was.keys() == is_.keys():
+        for name in was:
+            yield from different(was[name], is_[name], f"{where}.{name}")
+    elif isinstance(was, list) and isinstance(is_, list) and len(was) == len(is_):
+        for number, (one, other) in enumerate(zip(was, is_, strict=True)):
+            yield from different(one, other, f"{where}.{number}")
     else:
-        yield where, value
+        yield where, was, is_
+
+
+def is_stage(value: Any) -> bool:
+    """Return whether a value of a key's ingredients stands for a parent."""
+    return isinstance(value, dict) and set(value) == {"stage", "step"}
+
+
+def is_dataclass(value: Any) -> bool:
+    """Return whether a value of a key's ingredients stands for a dataclass, `{"Recipe": {...}}`."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return False
+    [(name, inner)] = value.items()
+    return name[:1].isupper() and isinstance(inner, dict)
 
 
 def adopt_group(

@@ -61,7 +61,8 @@ class Outcomes:
         cell, transfer, store = item.cell, item.transfer, self.store
         assert transfer is not None
         graph = [] if item.final is None else item.final.graph()
-        manifests = {s.key: store.manifest(s.key) for s in graph if store.has(s.key)}
+        read = {s.key: store.told(s.key) for s in graph}
+        manifests = {key: manifest for key, manifest in read.items() if manifest is not None}
         told = {name: result[name] for name in ("failure", "scores", "errors", "sentences") if name in result}
         return {
             "schema": records.SCHEMA,

@@ -15,12 +15,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from benchmark import __version__, paths
+from benchmark import RECORD_SCHEMA, __version__, paths
 from benchmark.errors import RecordError
 from benchmark.run.store import write_whole
 from benchmark.score.protocols import PROTOCOLS, Gold, Prediction, Scores, errors, relabel, score
 
-SCHEMA = 2  # 1 had no attempts, and named some packages only
+SCHEMA = RECORD_SCHEMA
 
 Record = dict[str, Any]
 

@@ -4,6 +4,7 @@ Nothing here is lost when it is ended at any moment: a finished stage is in the 
 last stage is there, and what a half-trained stage has kept is found by whoever takes up the stage next.
 """
 
+import errno
 import heapq
 import json
 import platform
@@ -17,8 +18,8 @@ from typing import Any, Protocol
 
 from benchmark.errors import CdnerError, StoreError
 from benchmark.redact import redact
+from benchmark.run import processes, upkeep
 from benchmark.run import record as records
-from benchmark.run import upkeep
 from benchmark.run.cells import Planned
 from benchmark.run.engine import Ending, Engine
 from benchmark.run.failure import KEPT, PASSING, Failure, failure, last_lines
@@ -175,6 +176,10 @@ class Runner:
                 self.collect()
         except KeyboardInterrupt:
             interrupted = True
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise self.disk_full(error.filename) from None
+            raise
         finally:
             self.end_all()
         done = sum(p.done for p in self.work.planned)
@@ -340,6 +345,7 @@ class Runner:
                 self.watcher.say(f"another harness took over {job.stage.title}: this one was away for too long")
                 self.want(job.stage)
             else:
+                processes.end(job.scratch)  # what it has put into a session of its own
                 self.unbuilt(job, self.why(job, ending), seconds)
         finally:
             self.store.discard(job.scratch)
@@ -373,10 +379,7 @@ class Runner:
             return
         self.note(job, told, seconds)
         if told.kind == "disk full":
-            raise StoreError(
-                f"{self.store.root}: the disk is full. Make room (`cdner store` shows what takes it); the same "
-                "command goes on from here."
-            )
+            raise self.disk_full(None)
         if told.kind == "interrupted":
             self.want(job.stage)
             return
@@ -388,6 +391,13 @@ class Runner:
             shutil.rmtree(self.store.partial(key), ignore_errors=True)
         self.watcher.ended(job.stage, told.told, seconds)
         self.fail(job.stage, told, job.attempt)
+
+    def disk_full(self, path: str | None) -> StoreError:
+        """Return what to raise where nothing can be written any more."""
+        return StoreError(
+            f"{path or self.store.root}: the disk is full. Make room (`cdner store` shows what takes it); the same "
+            "command goes on from here."
+        )
 
     def mend(self, key: str) -> None:
         """Set a broken artefact aside, so that it is built again."""
@@ -435,6 +445,7 @@ class Runner:
                 if self.store.has(job.stage.key):
                     self.store.settle(job.stage.key)
                 else:
+                    processes.end(job.scratch)
                     log = last_lines(job.scratch / "artefact" / "log.txt")
                     told = Failure("interrupted", "interrupted: the run was ended", log)
                     self.note(job, told, time.monotonic() - job.began)

@@ -78,6 +78,13 @@ class Store:
             ) from None
         return found
 
+    def told(self, key: str) -> dict[str, Any] | None:
+        """Return the manifest of an artefact; None where there is none that can be read."""
+        try:
+            return self.manifest(key)
+        except StoreError:
+            return None
+
     def problem(self, key: str) -> str | None:
         """Return what is wrong with an artefact: a file that is gone, torn or altered. None: it is as it was made."""
         folder = self.folder(key)
@@ -137,10 +144,14 @@ class Store:
         """Write a split where stages find it by its hash."""
         path = self.split_file(split.hash)
         if not path.is_file():
-            scratch = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-            split.to_jsonl(scratch)
-            sync(scratch)
-            scratch.replace(path)
+            scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+            try:
+                split.to_jsonl(scratch)
+                sync(scratch)
+                scratch.replace(path)
+            except BaseException:
+                scratch.unlink(missing_ok=True)
+                raise
 
     def split_file(self, hash_: str) -> Path:
         """Return where the split of a hash lies."""
@@ -217,11 +228,17 @@ class Store:
     def charge(self, key: str, cell: str) -> bool:
         """Return whether the cost of an artefact goes to this cell: to the first that asks, and to it alone."""
         path = self.folder(key) / "charged.txt"
+        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+        scratch.write_text(cell, encoding="utf8")
         try:
-            with path.open("x", encoding="utf8") as stream:
-                stream.write(cell)
+            if path.is_file() and not path.stat().st_size:  # a machine went down while it was written
+                scratch.replace(path)
+            else:
+                os.link(scratch, path)
         except FileExistsError:
-            return path.read_text(encoding="utf8") in {cell, ""}
+            return path.read_text(encoding="utf8") == cell
+        finally:
+            scratch.unlink(missing_ok=True)
         return True
 
     def keep_log(self, scratch: Path, key: str, attempt: int) -> None:

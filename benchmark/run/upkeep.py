@@ -38,7 +38,7 @@ def sweep(store: Store, board: Path) -> None:
         key = left.name.removesuffix(".json")
         if store.has(key):  # its harness was gone before it could tidy up
             store.settle(key)
-    for folder in (board / "records", store.root / "attempts", store.root / "boards"):
+    for folder in (board / "records", store.root / "attempts", store.root / "boards", store.root / "splits"):
         for path in folder.rglob(UNFINISHED):
             if path.stat().st_mtime < time.time() - OLD:
                 path.unlink(missing_ok=True)
@@ -183,9 +183,10 @@ def prunable(store: Store, needed: set[str], splits: set[str]) -> Prunable:
     found = Prunable()
     busy = {scratch.name.partition(".")[0] for scratch in store.scratches()}
     keep = needed | busy
+    read = {key for scratch in store.scratches() for key in read_by(scratch)}
     kept_splits = set(splits)
     for folder in sorted((store.root / "stages").glob("*")):
-        if folder.name in keep:
+        if folder.name in keep | read:
             kept_splits |= splits_of(folder)
         else:
             found.add("artefacts", folder)
@@ -208,24 +209,34 @@ def prunable(store: Store, needed: set[str], splits: set[str]) -> Prunable:
     return found
 
 
+def read_by(scratch: Path) -> set[str]:
+    """Return the keys of the artefacts that a stage which runs now reads."""
+    try:
+        inputs = json.loads((scratch / "request.json").read_text(encoding="utf8"))["inputs"]
+    except (OSError, ValueError, KeyError):
+        return set()
+    return set(_found(inputs, "$stage"))
+
+
 def splits_of(artefact: Path) -> set[str]:
     """Return the hashes of the splits that an artefact was made from."""
     try:
         told = json.loads((artefact / MANIFEST).read_text(encoding="utf8"))["ingredients"]["inputs"]
     except (OSError, ValueError, KeyError):
         return set()
-    return set(_hashes(told))
+    return set(_found(told, "hash"))
 
 
-def _hashes(value: Any) -> Iterable[str]:
+def _found(value: Any, name: str) -> Iterable[str]:
+    """Yield every text of that name in nested JSON."""
     if isinstance(value, Mapping):
-        if "split" in value and "hash" in value:
-            yield str(value["hash"])
+        if isinstance(value.get(name), str):
+            yield value[name]
         for inner in value.values():
-            yield from _hashes(inner)
+            yield from _found(inner, name)
     elif isinstance(value, list):
         for inner in value:
-            yield from _hashes(inner)
+            yield from _found(inner, name)
 
 
 def remove(found: Prunable) -> int:

@@ -265,7 +265,8 @@ def tell_failure(scratch: Path, error: BaseException) -> None:
     from benchmark.errors import BrokenArtefact
     from benchmark.redact import redact, redact_file
 
-    told = {"reason": reason_of(error), "error": type(error).__name__, "message": redact(str(error))}
+    message = f"killed by signal {signal.SIGTERM.value}" if was_terminated(error) else redact(str(error))
+    told = {"reason": reason_of(error), "error": type(error).__name__, "message": message}
     if isinstance(error, BrokenArtefact):
         told["key"] = error.key
     (scratch / "failure.json").write_text(json.dumps(told), encoding="utf8")
@@ -402,11 +403,19 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def was_terminated(error: BaseException) -> bool:
+    """Return whether this is how Lightning tells that SIGTERM came while it trained."""
+    lightning: Any = sys.modules.get("pytorch_lightning.utilities.exceptions")
+    return lightning is not None and isinstance(error, lightning.SIGTERMException)
+
+
 def reason_of(error: BaseException) -> str:
-    """Return the word for a failure: out of memory, loss is not a number, LLM refused, disk full, bad input, error."""
+    """Return the word for a failure (`benchmark.run.failure`)."""
     from benchmark.errors import BrokenArtefact, CdnerError, StageFailed
 
     text = str(error).lower()
+    if was_terminated(error):
+        return "killed"
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return "out of memory"
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:

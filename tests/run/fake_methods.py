@@ -58,6 +58,12 @@ def kill_itself(work):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def be_terminated_while_training(work):
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+    raise SIGTERMException
+
+
 def vanish(work):
     print("last words")
     sys.stdout.flush()

@@ -241,7 +241,6 @@ GROWN = [
 ]
 
 
-@pytest.mark.xfail(strict=True, reason="only a value at the very place of another counts as changed")
 @pytest.mark.parametrize(("what", "declared", "changed"), GROWN, ids=[g[0] for g in GROWN])
 def test_another_value_of_any_shape_is_refused(gallery, what, declared, changed):
     name = "step" if "step" in what else "more"

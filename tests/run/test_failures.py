@@ -91,9 +91,6 @@ def test_a_deaf_stage_over_its_time_is_killed_with_its_deaf_child(play):
     assert gone(*play.pids())
 
 
-@pytest.mark.xfail(
-    strict=True, reason="only the process group is ended, and the scratch folder that names the rest is removed"
-)
 def test_what_a_stage_has_put_into_another_session_ends_with_it(play):
     play({"budget": {"minutes_per_stage": 0.01}}, script={FILM: ["runaway"]})
 

@@ -154,16 +154,17 @@ def strike(place: Place, chance: random.Random, told: list[str]) -> bool:
                 hit = True
             except psutil.Error:
                 continue
-        told.append(f"{phase}: {how.name} to the {who}" + ("" if hit else ", which was not there"))
-        if who != "harness" and chance.random() < 0.7:  # let it notice, or not, and end the harness too
+        told.append(f"{place.root.name}, {phase}: {how.name} to the {who}" + ("" if hit else ", which was not there"))
+        harness_too = who != "harness" and chance.random() < 0.7
+        if harness_too:  # let it notice, or not, and end the harness too
             time.sleep(chance.uniform(0, 1.5))
             run.kill()
             told[-1] += ", then SIGKILL to the harness"
-        elif who != "harness":
-            return run.wait(timeout=300) >= 0 and hit
-        run.wait(timeout=60)
-        _, alive = psutil.wait_procs(all_of_them, timeout=20)
-        assert not alive, f"{told[-1]}: {alive} outlived it"
+        print(told[-1], flush=True)
+        if who == "harness" or harness_too:
+            run.wait(timeout=60)
+            _, alive = psutil.wait_procs(all_of_them, timeout=20)
+            assert not alive, f"{told[-1]}: {alive} outlived it"
     run.wait(timeout=300)
     return hit
 
@@ -188,9 +189,9 @@ def test_random_kills_change_nothing(tmp_path, encoder):
         while kills < KILLS and len(place.marks()["record"]) < len(expected):
             kills += strike(place, chance, told)
         place.finish()
+        print(f"{kills} kills", flush=True)
         history = "\n".join([*told, place.output()])
         assert place.outcome() == expected, history
         assert place.left_behind() == [], history
         assert place.counted_once(), history
         shutil.rmtree(place.root)
-    print(f"{kills} kills in {rounds} rounds:", *told, sep="\n")

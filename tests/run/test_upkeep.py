@@ -128,7 +128,6 @@ def test_a_broken_final_stage_of_two_cells_is_built_again_once(play):
     assert ran.counts["ok"] == 2
 
 
-@pytest.mark.xfail(strict=True, reason="one torn manifest stops the whole board")
 def test_a_torn_manifest_of_a_parent_does_not_stop_a_record_that_needs_no_stage(play):
     first = play()
     tear(first.store.folder(first.stage(f"{NEWS} seed 1").key))
@@ -215,7 +214,6 @@ def test_a_record_of_a_newer_schema_is_refused_and_stays(play, cdner):
     assert first.path().read_bytes() == before
 
 
-@pytest.mark.xfail(strict=True, reason="report reads records of any schema")
 def test_a_table_does_not_read_a_record_of_a_newer_schema(play, cdner):
     first = play()
     first.path().write_text(json.dumps({**first.record(), "schema": 99}))
@@ -255,7 +253,6 @@ def full(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.xfail(strict=True, reason="an OSError without a file's name reaches the user")
 @pytest.mark.parametrize("where", ["put_split", "note_attempt"])
 def test_a_disk_that_is_full_for_the_harness_itself_is_told_as_such(play, monkeypatch, where):
     monkeypatch.setattr(Store, where, full)
@@ -270,7 +267,6 @@ def test_a_disk_that_is_full_for_the_harness_itself_is_told_as_such(play, monkey
     assert not (play.folder / "records").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="half a split is left, and prune takes it for a needed one")
 def test_a_split_that_could_not_be_written_leaves_nothing(play, monkeypatch):
     real = stores.sync
     monkeypatch.setattr(stores, "sync", lambda path: full() if path.parent.name == "splits" else real(path))
@@ -637,7 +633,6 @@ def test_prune_keeps_what_runs_now(alone, play, store, cdner, fakes_on_path):
     assert not store.partial(parent.key).exists()
 
 
-@pytest.mark.xfail(strict=True, reason="what a running stage reads may be pruned")
 def test_prune_keeps_what_a_running_stage_reads(alone, play, store, cdner):
     """The board's plan was changed while it runs: the stage that runs still needs its parent."""
     ran = play()

@@ -192,6 +192,13 @@ def test_a_step_that_kills_itself_ends_with_the_signal(engine, store, fakes):
     assert failure(Ending(scratch, code)).told == "killed by signal 9 (for want of memory, or by a person)"
 
 
+def test_a_training_that_is_terminated_was_killed(engine, store, fakes):
+    scratch, code = run(engine, store, Stage(fakes.be_terminated_while_training))
+
+    told = failure(Ending(scratch, code))
+    assert (told.kind, told.told) == ("killed", "killed by signal 15")
+
+
 def test_a_step_that_vanishes_is_told_by_its_last_words(engine, store, fakes):
     scratch, code = run(engine, store, Stage(fakes.vanish))
 
