@@ -3,6 +3,7 @@
 Paper    Hu et al., "A Label-Aware Autoregressive Framework for Cross-Domain NER", 2022, table 3: BERT-TAGGER,
          BERT-CRF; table 4: target only. With `encoder: rnn`, the baseline of Gravil et al., "Cross-Domain Named
          Entity Recognition", section 3; its penalty on O is `class_weights` and `o_weight`.
+DAPT     `dapt` goes on pre-training on text of the domain first (DAPT-TAGGER, DAPT-CRF); then no two targets share
 Source   trained for a fixed number of epochs, the last one kept: one source model serves every target
 Target   a type that the source shares keeps its rows of the head (and its CRF transitions); new ones start fresh
 Departs  The papers' label space is the target's in both stages; ours is each corpus' own. Labels sit on first
@@ -21,6 +22,7 @@ from benchmark.corpus.corpus import Split
 from benchmark.corpus.transfer import Domain, Transfer, once
 from benchmark.errors import Unsupported
 from benchmark.models import backbones
+from benchmark.models.masking import adapt, find_text
 from benchmark.models.tagging import Recipe, merge, tag, train_tagger
 from benchmark.run.method import Method
 from benchmark.run.stage import Stage
@@ -52,19 +54,26 @@ class Settings:
     class_weights: Literal["none", "inverse"] = "none"
     o_weight: float = 1.0
     precision: Literal["auto", "32", "bf16"] = "auto"
+    dapt: str | None = None  # text to go on pre-training with: `target` (words of its train and dev), a file, a dataset
+    dapt_epochs: int = 15  # CrossNER's; the paper is silent on all of it
+    dapt_lr: float = 5e-5
+    dapt_batch: int = 16
+    dapt_share: float = 0.15  # of the words that are masked
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
         if self.crf and (self.class_weights != "none" or self.o_weight != 1.0):
             raise ValueError("a CRF is trained on whole sentences and takes no class_weights and no o_weight.")
-        for name in ("source_epochs", "epochs", "batch", "dev_every"):
+        for name in ("source_epochs", "epochs", "batch", "dev_every", "dapt_epochs", "dapt_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}.")
-        for name in ("lr", "source_lr", "source_batch", "head_lr", "patience", "clip", "o_weight"):
+        for name in ("lr", "source_lr", "source_batch", "head_lr", "patience", "clip", "o_weight", "dapt_lr"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0; found {getattr(self, name)}.")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is a share of all steps, at least 0 and under 1; found {self.warmup}.")
+        if not 0 < self.dapt_share < 1:
+            raise ValueError(f"dapt_share is a share of all words, above 0 and under 1; found {self.dapt_share}.")
 
     def recipe(self, *, source: bool, selects: bool) -> Recipe:
         """Return how one stage is trained; without a dev split to select on there is no patience."""
@@ -143,7 +152,13 @@ def plan_tagger(
     if s.target_only and spec.regime == "zero-shot":
         raise Unsupported("with target_only there is nothing to learn from in zero-shot.")
     backbone = find(s.encoder, s.revision)
-    traits = [s.encoder, *(["CRF"] if s.crf else []), *(["general types"] if labels.target == GENERAL else [])]
+    adapted = plan_adapting(transfer, s, seed, backbone)
+    traits = [
+        s.encoder,
+        *(["DAPT"] if adapted is not None else []),
+        *(["CRF"] if s.crf else []),
+        *(["general types"] if labels.target == GENERAL else []),
+    ]
 
     def train(
         splits: Sequence[Split],
@@ -155,6 +170,8 @@ def plan_tagger(
         **more: Any,
     ) -> Stage:
         recipe = s.recipe(source=source, selects=dev is not None)
+        if adapted is not None and init is None:
+            more["adapted"] = adapted
         told = [*traits, *(["after the source"] if init is not None else [])]
         return Stage(
             train_tagger,
@@ -192,6 +209,32 @@ def plan_tagger(
         )
     source = train(gold, None, labels.source, source=True)
     return train([target.train], own_dev, labels.target, source=False, init=source)
+
+
+def plan_adapting(transfer: Transfer, s: Any, seed: int, backbone: backbones.Backbone) -> Stage | None:
+    """Return the stage that trains the encoder on text of the domain first; None where no `dapt` is asked for.
+
+    `{target}` in the name of a file stands for the target's name, so that one variant serves several targets.
+    """
+    if s.dapt is None:
+        return None
+    if backbone.name == "rnn":
+        raise Unsupported("the LSTM has no sub-words to mask, so there is no DAPT for it; choose another encoder.")
+    target = transfer.target
+    own = [target.train, *([target.dev] if target.dev is not None else [])] if s.dapt == "target" else []
+    texts = [once(split, "words", split.words_only) for split in own]
+    text = None if texts else find_text(s.dapt.replace("{target}", target.name))
+    return Stage(
+        adapt,
+        title=f"{s.encoder} on {s.dapt if text is None else text.name} of {target.name} seed {seed}",
+        size=float(s.dapt_epochs * (sum(x.n_words for x in texts) or 100_000)),
+        backbone=backbone,
+        texts=tuple(texts),
+        text=text,
+        recipe=Recipe(epochs=s.dapt_epochs, lr=s.dapt_lr, batch=s.dapt_batch, precision=s.precision),
+        share=s.dapt_share,
+        seed=seed,
+    )
 
 
 def _merged(splits: Sequence[Split]) -> Split:

@@ -258,7 +258,7 @@ def features(backbone: Backbone) -> "Features":
         return HashedWords()
     from transformers import AutoTokenizer
 
-    where, options = _where(backbone)
+    where, options = where_of(backbone)
     tokenizer = AutoTokenizer.from_pretrained(where, use_fast=True, **options)
     if not tokenizer("a", add_special_tokens=False)["input_ids"]:
         raise PlanError(f"the tokenizer of {backbone.name!r} gives no sub-word for 'a'.")
@@ -286,7 +286,8 @@ def _positions(where: str, options: dict[str, Any]) -> int:
     return positions - 2 if config.model_type in ("roberta", "xlm-roberta", "camembert") else positions
 
 
-def _where(backbone: Backbone) -> tuple[str, dict[str, Any]]:
+def where_of(backbone: Backbone) -> tuple[str, dict[str, Any]]:
+    """Return what transformers loads a backbone from, and the options that it takes for that."""
     if backbone.folder is not None:
         return backbone.folder, {"local_files_only": True}
     return backbone.name, {"revision": backbone.identity, "trust_remote_code": False}
@@ -295,10 +296,11 @@ def _where(backbone: Backbone) -> tuple[str, dict[str, Any]]:
 # ---------------------------------------------------------------------------------------------- numbers to vectors
 
 
-def encoder(backbone: Backbone) -> "nn.Module":
+def encoder(backbone: Backbone, adapted: Path | None = None) -> "nn.Module":
     """Return a module from a batch of `features` to word vectors (B, T, D), with `width` = D.
 
-    The weights are the pre-trained ones (the LSTM's are random: seed torch before).
+    The weights are the pre-trained ones (the LSTM's are random: seed torch before), or those that `masking.adapt` has
+    written into the folder `adapted`.
     """
     from benchmark.models import encoders
 
@@ -307,9 +309,14 @@ def encoder(backbone: Backbone) -> "nn.Module":
     import torch
     from transformers import AutoModel
 
-    where, options = _where(backbone)
+    where, options = where_of(backbone)
     model = AutoModel.from_pretrained(where, use_safetensors=True, dtype=torch.float32, **options)
-    return encoders.TransformerWords(model)
+    words = encoders.TransformerWords(model)
+    if adapted is not None:
+        from safetensors.torch import load_file
+
+        words.load_state_dict(load_file(adapted / "encoder.safetensors"))
+    return words
 
 
 def device() -> "torch.device":

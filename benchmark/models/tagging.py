@@ -188,6 +188,7 @@ def train_tagger(
     recipe: Recipe,
     seed: int,
     allowed: Sequence[str] | None = None,
+    adapted: Path | None = None,
 ) -> None:
     """Train a tagger and write it as an artefact.
 
@@ -196,6 +197,7 @@ def train_tagger(
     dev     chooses the epoch by strict F1; None: the last epoch is kept
     types   the labels of the head; a span of another type is refused
     allowed the labels that dev may be tagged with; None: all
+    adapted the artefact of `masking.adapt`, whose encoder stands for the backbone's; None: the backbone's own
     """
     training.prepare(seed, work.threads)
     merged = merge(train)
@@ -205,7 +207,7 @@ def train_tagger(
             f"{merged.corpus} {merged.name} has spans of the types {', '.join(sorted(strange))}, and the labels are "
             f"{', '.join(types)}; the plan must bind a label for every type."
         )
-    model = TaggerModel(backbones.encoder(backbone), types, crf=crf)
+    model = TaggerModel(backbones.encoder(backbone, adapted), types, crf=crf)
     taken = model.take_over(TaggerModel.load(init)[0]) if init is not None else []
     number = {tag: i for i, tag in enumerate(model.tags)}
 

@@ -4,6 +4,7 @@ Nothing here is lost when it is ended at any moment: a finished stage is in the 
 last stage is there, and what a half-trained stage has kept is found by whoever takes up the stage next.
 """
 
+import contextlib
 import errno
 import heapq
 import json
@@ -448,7 +449,8 @@ class Runner:
                     processes.end(job.scratch)
                     log = last_lines(job.scratch / "artefact" / "log.txt")
                     told = Failure("interrupted", "interrupted: the run was ended", log)
-                    self.note(job, told, time.monotonic() - job.began)
+                    with contextlib.suppress(OSError):  # on a full disk, that is what is told, and the rest is let go
+                        self.note(job, told, time.monotonic() - job.began)
                 self.store.discard(job.scratch)
                 job.lease.release()
 

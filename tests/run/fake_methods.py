@@ -70,14 +70,14 @@ def vanish(work):
     os._exit(3)
 
 
-def hang(work, *, pids, deaf=False):
+def hang(work, *, pids, deaf=False, seconds=1000):
     """Never end, with a child that does not either; `deaf`: the child hears no SIGTERM."""
     order = "trap '' TERM; echo ready; exec sleep 1000" if deaf else "echo ready; exec sleep 1000"
     child = subprocess.Popen(["sh", "-c", order], stdout=subprocess.PIPE, text=True)
     child.stdout.readline()
     Path(f"{pids}.part").write_text(f"{os.getpid()} {child.pid}")
     Path(f"{pids}.part").rename(pids)
-    time.sleep(1000)
+    time.sleep(seconds)
 
 
 def read_input(work):
@@ -178,7 +178,7 @@ def hoard(work, mib):
     code = f"x = bytearray({mib} << 20); x[::4096] = b'x' * len(x[::4096]); print('full', flush=True); input()"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     child.stdout.readline()
-    time.sleep(1000)
+    time.sleep(45)
 
 
 def wait_for(path):
@@ -193,14 +193,14 @@ def wait_for(path):
 def refuse_to_end(notes):
     """Hear no SIGTERM, nor let a child hear it, and tell who they are."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    hang(None, pids=f"{notes}/pids", deaf=True)
+    hang(None, pids=f"{notes}/pids", deaf=True, seconds=45)
 
 
 def run_away(notes):
     """Start a child in a session of its own, then never end."""
     child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     Path(f"{notes}/runaway").write_text(str(child.pid))
-    time.sleep(1000)
+    time.sleep(45)
 
 
 def tell(work, words):

@@ -267,6 +267,16 @@ def test_a_disk_that_is_full_for_the_harness_itself_is_told_as_such(play, monkey
     assert not (play.folder / "records").exists()
 
 
+def test_a_disk_that_is_full_ends_what_else_runs_and_is_told_as_such(play, monkeypatch):
+    monkeypatch.setattr(Store, "note_attempt", full)
+
+    with pytest.raises(StoreError) as refused:
+        play(BOTH, script={FILM: [f"wait {SKY}-1.txt & raise fog"], SKY: ["sleep 40"]})
+    assert "the disk is full." in str(refused.value)
+    assert list((play.store / "leases").iterdir()) == []
+    assert list((play.store / "scratch").iterdir()) == []
+
+
 def test_a_split_that_could_not_be_written_leaves_nothing(play, monkeypatch):
     real = stores.sync
     monkeypatch.setattr(stores, "sync", lambda path: full() if path.parent.name == "splits" else real(path))
