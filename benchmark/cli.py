@@ -425,23 +425,30 @@ def to_prune(store: Any, chosen: argparse.Namespace) -> Any:
     from benchmark.run.plan import boards, read_board
 
     cards = card_folders(chosen)
-    folders = {str(folder.resolve()) for folder in boards().values()}
-    snapshots = {}
+    folders = {str(known.resolve()) for known in boards().values()}
+    snapshots: dict[str, Any] = {}
+    gone: dict[str, Path] = {}
     for path in sorted((store.root / "boards").glob("*.json")):
         told = upkeep.read_snapshot(path)
-        if told is not None and (Path(told["folder"]) / "plan.yaml").is_file():
-            folders.add(told["folder"])
-            snapshots[told["folder"]] = told
+        if told is not None:
+            folder = Path(told["folder"])
+            snapshots[str(folder)] = told
+            if (folder / "plan.yaml").is_file():
+                folders.add(str(folder))
+            elif not folder.parent.is_dir():  # a disk that is not there now; else the board was removed
+                gone[str(folder)] = path
     needed: set[str] = set()
     splits: set[str] = set()
-    unread = []
-    for folder in sorted(folders):
+    unread = [f"{name}: it is not there; remove {path} to let go of what it needed" for name, path in gone.items()]
+    for name in gone:
+        needed |= set(snapshots[name]["stages"])
+    for name in sorted(folders):
         try:
-            board = read_board(folder, cards)
+            board = read_board(name, cards)
             planned = plan_cells(board, board.cells, data=data_folder(chosen), cards=cards)
         except CdnerError as error:
-            unread.append(f"{folder}: {error}")
-            needed |= set(snapshots.get(folder, {}).get("stages", {}))
+            unread.append(f"{name}: {error}")
+            needed |= set(snapshots.get(name, {}).get("stages", {}))
             continue
         stages = [s for item in planned if item.final is not None for s in item.final.graph()]
         needed |= {s.key for s in stages}

@@ -1,6 +1,6 @@
 """Domain-adaptive pre-training (DAPT): an encoder goes on as a masked language model on text of a domain.
 
-Paper    Gururangan et al., "Don't Stop Pretraining", 2020; span-level masks as Liu et al., "CrossNER", 2020, section 3.2
+Paper    Gururangan et al., "Don't Stop Pretraining", 2020; span-level masks as Liu et al., "CrossNER", 2020, sec. 3.2
 Masks    spans of whole words, their lengths geometric (mean `SPAN`, at most `LONGEST`), over `share` of all words; of
          the spans 80% become the mask token, 10% random sub-words, 10% stay, and all are to be predicted
 Head     the backbone's own where its weights have one, else a fresh one over the tied embeddings
@@ -91,7 +91,7 @@ def find_text(name: str) -> Text:
 
 
 def windows(texts: Sequence[Split], text: Text | None, features: WordPieces, cache: Path | None = None) -> Dataset:
-    """Return the windows of some text, one row a window: `ids` (sub-words), `first` (where each word starts), `length`."""
+    """Return the windows of some text, a row each: `ids` (sub-words), `first` (where each word starts), `length`."""
     disable_progress_bar()
     about = [features.identity, VERSION, [s.hash for s in texts], None if text is None else text.identity]
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
@@ -210,7 +210,7 @@ class TextModule(pl.LightningDataModule):
     def train_dataloader(self) -> Batches:
         """Return the batches."""
         return Batches(
-            self.rows,  # type: ignore[arg-type]
+            self.rows,
             BucketBatches(list(self.rows["length"]), self.batch, self.seed),
             collate_fn=self.features.collate,
             pin_memory=torch.cuda.is_available(),

@@ -172,7 +172,7 @@ def _read(path: Path) -> Record:
         raise RecordError(f"{path}: this record cannot be read ({error}). {mend}") from error
     if not isinstance(record, dict) or not {"cell", "status"} <= record.keys():
         raise RecordError(f"{path}: a record is an object with `cell` and `status`, and this is none. {mend}")
-    if record.get("schema", RECORD_SCHEMA) > RECORD_SCHEMA:
+    if record.get("schema", RECORD_SCHEMA) not in range(1, RECORD_SCHEMA + 1):
         raise RecordError(
             f"{path}: the record has schema {record['schema']}, this version reads up to {RECORD_SCHEMA}. "
             "A newer cdner wrote it: use that one."

@@ -165,7 +165,8 @@ def adopt_group(
     for item in group.cells:
         item.record = carried(item, names, group.changes)
         records.write(board.folder, item.record)
-    tell(f"adopted: {len(group.cells)} records; every prediction of {', '.join(names)} is equal")
+    number = len(group.cells)
+    tell(f"adopted: {number} record{'s'[: number - 1]}; every prediction of {', '.join(names)} is equal")
     return True
 
 

@@ -147,6 +147,7 @@ class Runner:
         self.running: dict[Path, Running] = {}
         self.elsewhere: dict[str, Lease] = {}  # wanted, and held by another harness
         self.lost: set[str] = set()  # leases that were ours
+        self.left: dict[str, Lease] = {}  # of scratch folders that are not ours
         self.broken: Counter[str] = Counter()
         self.tries: Counter[str] = Counter()
         self.ran: set[str] = set()
@@ -167,7 +168,7 @@ class Runner:
         interrupted = False
         try:
             self.watcher.planned(self.work)
-            upkeep.sweep(self.store, self.board.folder)
+            self.left = upkeep.sweep(self.store, self.board.folder)
             self.skip()
             for item in self.work.rescore:
                 self.score_again(item)
@@ -303,7 +304,8 @@ class Runner:
             self.stop(f"the run's {self.limits.usd:g} USD are spent")
 
     def look(self) -> None:
-        """See what became of the stages that others build."""
+        """See what became of the stages that others build, and of what a machine left that may be gone."""
+        self.left = upkeep.sweep_leases(self.store, self.left)
         for key in list(self.elsewhere):
             free = self.stopping is None and len(self.running) < self.engine.slots
             if key in self.waiting and (free or self.store.has(key)):
@@ -402,9 +404,9 @@ class Runner:
 
     def mend(self, key: str) -> None:
         """Set a broken artefact aside, so that it is built again."""
+        self.broken[key] += 1
         problem = self.store.problem(key) if self.store.has(key) else None
         if problem is not None:
-            self.broken[key] += 1
             where = self.store.set_aside(key)
             self.watcher.say(f"the artefact {key[:8]} is broken ({problem}); it is built again, and kept in {where}")
 

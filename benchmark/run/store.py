@@ -16,6 +16,7 @@ builds it meanwhile. The lease of a process that is gone is free at once; that o
 heartbeat has not been seen for `lease_seconds`.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -106,7 +107,8 @@ class Store:
         """Move a broken artefact to `broken/`, so that it is built again. Returns where it lies now."""
         target = self.root / "broken" / f"{key}.{uuid.uuid4().hex[:8]}"
         target.parent.mkdir(exist_ok=True)
-        self.folder(key).rename(target)
+        with contextlib.suppress(FileNotFoundError):  # another harness was faster
+            self.folder(key).rename(target)
         return target
 
     def lease(self, key: str, lost: Callable[[], None] | None = None) -> "Lease":
@@ -228,17 +230,16 @@ class Store:
     def charge(self, key: str, cell: str) -> bool:
         """Return whether the cost of an artefact goes to this cell: to the first that asks, and to it alone."""
         path = self.folder(key) / "charged.txt"
-        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        scratch.write_text(cell, encoding="utf8")
         try:
-            if path.is_file() and not path.stat().st_size:  # a machine went down while it was written
-                scratch.replace(path)
-            else:
-                os.link(scratch, path)
+            with path.open("x", encoding="utf8") as stream:
+                stream.write(cell)
         except FileExistsError:
-            return path.read_text(encoding="utf8") == cell
-        finally:
-            scratch.unlink(missing_ok=True)
+            charged = path.read_text(encoding="utf8")
+            if not charged:  # a machine went down while it was written
+                write_whole(path, cell)
+            return charged in {cell, ""}
+        except FileNotFoundError:
+            return False  # it was set aside meanwhile
         return True
 
     def keep_log(self, scratch: Path, key: str, attempt: int) -> None:

@@ -16,7 +16,7 @@ from benchmark.run import record as records
 from benchmark.run.cells import Planned
 from benchmark.run.failure import last_lines
 from benchmark.run.plan import Board
-from benchmark.run.store import MANIFEST, Store, write_whole
+from benchmark.run.store import MANIFEST, Lease, Store, write_whole
 
 UNFINISHED = ".*.[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]"  # what `write_whole` left
 OLD = 3600.0  # seconds after which an unfinished file is nobody's
@@ -25,15 +25,14 @@ OLD = 3600.0  # seconds after which an unfinished file is nobody's
 # ------------------------------------------------------------------------------------------------ what the dead left
 
 
-def sweep(store: Store, board: Path) -> None:
-    """Remove what processes left behind that are gone: scratch folders, their children, unfinished files."""
-    for key in sorted({scratch.name.partition(".")[0] for scratch in store.scratches()}):
-        lease = store.lease(key)
-        if lease.take():
-            try:
-                reclaim(store, key)
-            finally:
-                lease.release()
+def sweep(store: Store, board: Path) -> dict[str, Lease]:
+    """Remove what processes left behind that are gone: scratch folders, their children, unfinished files.
+
+    Returns the leases of the scratch folders that stay, for `sweep_leases`: their owners live, or are on a machine of
+    which that cannot be told yet.
+    """
+    keys = sorted({scratch.name.partition(".")[0] for scratch in store.scratches()})
+    others = sweep_leases(store, {key: store.lease(key) for key in keys})
     for left in [*(store.root / "partial").iterdir(), *(store.root / "attempts").glob("*.json")]:
         key = left.name.removesuffix(".json")
         if store.has(key):  # its harness was gone before it could tidy up
@@ -42,6 +41,26 @@ def sweep(store: Store, board: Path) -> None:
         for path in folder.rglob(UNFINISHED):
             if path.stat().st_mtime < time.time() - OLD:
                 path.unlink(missing_ok=True)
+    return others
+
+
+def sweep_leases(store: Store, leases: Mapping[str, Lease]) -> dict[str, Lease]:
+    """Remove the scratch folders of those stages whose leases are free. Returns the leases that are not.
+
+    Asked again with what it returned, it finds the leases whose heartbeat has stopped.
+    """
+    others = {}
+    for key, lease in leases.items():
+        if not store.scratches(key):
+            continue
+        if not lease.take():
+            others[key] = lease
+            continue
+        try:
+            reclaim(store, key)
+        finally:
+            lease.release()
+    return others
 
 
 def reclaim(store: Store, key: str) -> None:

@@ -164,7 +164,11 @@ class Server:
 
     def fork(self, asked: dict[str, Any]) -> None:
         """Fork the process of a stage."""
-        limits = request_of(Path(asked["run"]))["limits"]
+        try:
+            limits = request_of(Path(asked["run"]))["limits"]
+        except FileNotFoundError:  # the stage was another's meanwhile, and its folder was swept
+            self.answers.write(json.dumps({"ended": asked["run"], "code": -signal.SIGKILL, "over": None}) + "\n")
+            return
         pid = os.fork()
         if pid == 0:
             code = 1

@@ -3,6 +3,7 @@
 A cell whose record has its final stage's key is done; a stage whose artefact is in the store is done.
 """
 
+import contextlib
 import heapq
 import json
 import os
@@ -145,7 +146,8 @@ def recent(store: Store, number: int) -> list[Path]:
     found = []
     with os.scandir(store.root / "stages") as folders:
         for folder in folders:
-            found.append((folder.stat().st_mtime, folder.path))
+            with contextlib.suppress(FileNotFoundError):  # set aside meanwhile
+                found.append((folder.stat().st_mtime, folder.path))
     return [Path(path) / MANIFEST for _, path in heapq.nlargest(number, found)]
 
 

@@ -150,7 +150,7 @@ def test_a_refactoring_is_adopted_and_its_records_are_done_again(gallery):
     assert code == 0
     assert printed == (
         f"\n1 stale, first {CELL}; changed:\n  remember: code (tree)\nrunning again: {CELL}\n"
-        f"adopted: 1 records; every prediction of {CELL} is equal\n"
+        f"adopted: 1 record; every prediction of {CELL} is equal\n"
     )
     assert after["final"] != before["final"] == after["adopted"]["from"]
     assert after["adopted"] == {
