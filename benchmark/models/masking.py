@@ -17,7 +17,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from datasets import Dataset, load_dataset
+from datasets import Dataset, List, Value, load_dataset
+from datasets import Features as HubFeatures
 from datasets.utils.logging import disable_progress_bar
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -101,8 +102,12 @@ def windows(texts: Sequence[Split], text: Text | None, features: WordPieces, cac
             for window in features.encode(words):
                 yield {"ids": window["ids"], "first": window["first"], "length": len(window["ids"])}
 
-    folder = None if cache is None else cache / f"text-{key}"
-    found: Dataset = Dataset.from_generator(rows, cache_dir=None if folder is None else str(folder))
+    shape = {"ids": List(Value("int64")), "first": List(Value("int64")), "length": Value("int64")}
+    if cache is None:
+        return Dataset.from_list(list(rows()), features=HubFeatures(shape))
+    found: Dataset = Dataset.from_generator(
+        rows, features=HubFeatures(shape), cache_dir=str(cache / "text"), fingerprint=key
+    )
     return found
 
 
@@ -235,15 +240,17 @@ def adapt(
     Raises PlanError where there is no text, or the backbone has no sub-words to mask.
     """
     from transformers import AutoModelForMaskedLM
+    from transformers.utils import logging
 
     training.prepare(seed, work.threads)
     features = backbones.features(backbone)
     if not isinstance(features, WordPieces) or features.tokenizer.mask_token_id is None:
         raise PlanError(f"the backbone {backbone.name!r} has no mask token, so it cannot be pre-trained on text.")
-    rows = windows(texts, text, features, work.cache)
-    if not len(rows):
+    if next(sentences(texts, text), None) is None:
         raise PlanError("dapt: the text is empty.")
+    rows = windows(texts, text, features, work.cache)
     where, options = backbones.where_of(backbone)
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call] # that a head is fresh is no news
     model = AutoModelForMaskedLM.from_pretrained(where, use_safetensors=True, dtype=torch.float32, **options)
     module = MaskedLanguageModel(model, features, share=share)
     data = TextModule(rows, features, batch=recipe.batch, seed=seed)
