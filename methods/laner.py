@@ -11,6 +11,7 @@ Eq. 9-10 fusion u_i and the head      LanerModel.scores
 Table 3  without LC, LB, both         label_context, label_background: false. Without LB, Eq. 7 takes h_i alone; without
                                       both what is left is the tagger of `methods/tagger.py`. BERT+CRF is `tagger` too
 Table 4  in-domain                    target_only
+Sec. 2.3 DAPT                         dapt: pre-train, then source, then target; then no two targets share
 Fig. 3   label dimension              label_dim
 Source   trained for a fixed number of epochs, the last one kept: one source model serves every target
 Target   a type that the source shares keeps its label embeddings and its rows of the head; new ones start fresh
@@ -50,6 +51,7 @@ from benchmark.corpus.transfer import Transfer, once
 from benchmark.errors import PlanError, Unsupported
 from benchmark.models import backbones, training
 from benchmark.models.backbones import Backbone
+from benchmark.models.masking import adapting
 from benchmark.models.tagging import MASKED, Recipe, merge, tags_of
 from benchmark.run.method import Method
 from benchmark.run.stage import Stage
@@ -102,6 +104,11 @@ class Settings:
     weight_decay: float = 0.0
     clip: float | None = None
     precision: Literal["auto", "32", "bf16"] = "auto"
+    dapt: str | None = None  # text to go on pre-training with: `target` (words of its train and dev), a file, a dataset
+    dapt_epochs: int = 15  # CrossNER's; the paper is silent on all of it
+    dapt_lr: float = 5e-5
+    dapt_batch: int = 16
+    dapt_share: float = 0.15  # of the words that are masked
     label_background: bool = True  # LB of table 3
     label_context: bool = True  # LC of table 3
     label_dim: int = 100  # of the embeddings and of each direction of the Bi-LSTM
@@ -115,14 +122,16 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
-        for name in ("source_epochs", "epochs", "batch", "dev_every", "label_dim"):
+        for name in ("source_epochs", "epochs", "batch", "dev_every", "label_dim", "dapt_epochs", "dapt_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}.")
-        for name in ("lr", "source_lr", "source_batch", "head_lr", "patience", "clip"):
+        for name in ("lr", "source_lr", "source_batch", "head_lr", "patience", "clip", "dapt_lr"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be above 0; found {getattr(self, name)}.")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup is a share of all steps, at least 0 and under 1; found {self.warmup}.")
+        if not 0 < self.dapt_share < 1:
+            raise ValueError(f"dapt_share is a share of all words, above 0 and under 1; found {self.dapt_share}.")
 
     def network(self) -> Network:
         """Return what the model is made of."""
@@ -602,6 +611,7 @@ def train_laner(
     recipe: Recipe,
     seed: int,
     allowed: Sequence[str] | None = None,
+    adapted: Path | None = None,
 ) -> None:
     """Train LANER and write it as an artefact.
 
@@ -610,6 +620,7 @@ def train_laner(
     dev     chooses the epoch by strict F1 of greedy decoding; None: the last epoch is kept
     types   the labels of the head; a span of another type is refused
     allowed the labels that dev may be tagged with; None: all
+    adapted the artefact of `masking.adapt`, whose encoder stands for the backbone's; None: the backbone's own
     """
     training.prepare(seed, work.threads)
     merged = merge(train)
@@ -619,7 +630,7 @@ def train_laner(
             f"{merged.corpus} {merged.name} has spans of the types {', '.join(sorted(strange))}, and the labels are "
             f"{', '.join(types)}; the plan must bind a label for every type."
         )
-    model = LanerModel(backbones.encoder(backbone), types, network)
+    model = LanerModel(backbones.encoder(backbone, adapted), types, network)
     taken = model.take_over(LanerModel.load(init)[0]) if init is not None else []
     number = {tag: i for i, tag in enumerate(model.tags)}
 
@@ -727,7 +738,7 @@ class Laner(Method):
         dev = own.dev if spec.select == "target-dev" else None
         source_devs = [d.dev for d in sources if d.dev is not None] if spec.select == "source-dev" else []
         source_dev = _merged(source_devs) if source_devs else None
-        train = self._trainer(s, seed)
+        train = self._trainer(transfer, s, seed)
         if s.target_only or spec.regime == "in-domain":
             model = train([own.train], dev, own_types, source=False)
         elif spec.regime == "zero-shot":
@@ -756,9 +767,13 @@ class Laner(Method):
             seed=seed,
         )
 
-    def _trainer(self, s: Settings, seed: int) -> Callable[..., Stage]:
+    def _trainer(self, transfer: Transfer, s: Settings, seed: int) -> Callable[..., Stage]:
         """Return what makes the training stages of one cell."""
         backbone = self.find(s.encoder, s.revision)
+        adapted = adapting(
+            transfer, seed, backbone, s.dapt, epochs=s.dapt_epochs, lr=s.dapt_lr, batch=s.dapt_batch,
+            share=s.dapt_share, precision=s.precision,
+        )  # fmt: skip
         left_out = [] if s.label_background else ["without LB"]
         left_out += [] if s.label_context else ["without LC"]
 
@@ -772,7 +787,15 @@ class Laner(Method):
             **more: Any,
         ) -> Stage:
             recipe = s.recipe(source=source, selects=dev is not None)
-            told = [s.encoder, "LANER", *left_out, *(["after the source"] if init is not None else [])]
+            if adapted is not None and init is None:
+                more["adapted"] = adapted
+            told = [
+                s.encoder,
+                "LANER",
+                *(["DAPT"] if adapted is not None else []),
+                *left_out,
+                *(["after the source"] if init is not None else []),
+            ]
             return Stage(
                 train_laner,
                 title=f"{'+'.join(x.corpus for x in splits)} ({', '.join(told)}) seed {seed}",

@@ -22,7 +22,7 @@ from benchmark.corpus.corpus import Split
 from benchmark.corpus.transfer import Domain, Transfer, once
 from benchmark.errors import Unsupported
 from benchmark.models import backbones
-from benchmark.models.masking import adapt, find_text
+from benchmark.models.masking import adapting
 from benchmark.models.tagging import Recipe, merge, tag, train_tagger
 from benchmark.run.method import Method
 from benchmark.run.stage import Stage
@@ -152,7 +152,10 @@ def plan_tagger(
     if s.target_only and spec.regime == "zero-shot":
         raise Unsupported("with target_only there is nothing to learn from in zero-shot.")
     backbone = find(s.encoder, s.revision)
-    adapted = plan_adapting(transfer, s, seed, backbone)
+    adapted = adapting(
+        transfer, seed, backbone, s.dapt, epochs=s.dapt_epochs, lr=s.dapt_lr, batch=s.dapt_batch, share=s.dapt_share,
+        precision=s.precision,
+    )  # fmt: skip
     traits = [
         s.encoder,
         *(["DAPT"] if adapted is not None else []),
@@ -209,32 +212,6 @@ def plan_tagger(
         )
     source = train(gold, None, labels.source, source=True)
     return train([target.train], own_dev, labels.target, source=False, init=source)
-
-
-def plan_adapting(transfer: Transfer, s: Any, seed: int, backbone: backbones.Backbone) -> Stage | None:
-    """Return the stage that trains the encoder on text of the domain first; None where no `dapt` is asked for.
-
-    `{target}` in the name of a file stands for the target's name, so that one variant serves several targets.
-    """
-    if s.dapt is None:
-        return None
-    if backbone.name == "rnn":
-        raise Unsupported("the LSTM has no sub-words to mask, so there is no DAPT for it; choose another encoder.")
-    target = transfer.target
-    own = [target.train, *([target.dev] if target.dev is not None else [])] if s.dapt == "target" else []
-    texts = [once(split, "words", split.words_only) for split in own]
-    text = None if texts else find_text(s.dapt.replace("{target}", target.name))
-    return Stage(
-        adapt,
-        title=f"{s.encoder} on {s.dapt if text is None else text.name} of {target.name} seed {seed}",
-        size=float(s.dapt_epochs * (sum(x.n_words for x in texts) or 100_000)),
-        backbone=backbone,
-        texts=tuple(texts),
-        text=text,
-        recipe=Recipe(epochs=s.dapt_epochs, lr=s.dapt_lr, batch=s.dapt_batch, precision=s.precision),
-        share=s.dapt_share,
-        seed=seed,
-    )
 
 
 def _merged(splits: Sequence[Split]) -> Split:

@@ -13,7 +13,8 @@ from benchmark.models import backbones, masking
 from benchmark.models.masking import MaskedLanguageModel, Text, adapt, find_text, masked_words, owners, windows
 from benchmark.models.tagging import Recipe, train_tagger
 from benchmark.work import Work
-from methods.tagger import Settings, Tagger
+from methods import laner, tagger
+from methods.laner import train_laner
 
 LINES = ("aurora sails to haven", "the haven is far", "fog", "aurora , aurora and the fog of haven")
 TEXT = Split("quay", "train", tuple(Sentence(f"quay/train/{n}", tuple(x.split()), None) for n, x in enumerate(LINES)))
@@ -181,16 +182,21 @@ def test_a_backbone_without_masks_is_refused(tmp_path):
 # ---- the tagger's plan
 
 
-def planned(bert, **changed):
+METHODS = {train_tagger: (tagger.Tagger, tagger.Settings), train_laner: (laner.Laner, laner.Settings)}
+
+
+def planned(bert, train=train_tagger, **changed):
     transfer = build(Spec(("demo-news",), "demo-cinema"))
-    return Tagger().plan(transfer, Settings(encoder=str(bert), **changed), 1)
+    method, settings = METHODS[train]
+    return method().plan(transfer, settings(encoder=str(bert), **changed), 1)
 
 
-def test_a_tagger_is_pre_trained_then_learns_the_source_then_the_target(bert):
-    plain, dapt = planned(bert), planned(bert, dapt="target")
+@pytest.mark.parametrize("train", METHODS, ids=["tagger", "laner"])
+def test_an_encoder_is_pre_trained_then_learns_the_source_then_the_target(bert, train):
+    plain, dapt = planned(bert, train), planned(bert, train, dapt="target")
 
-    assert [s.step for s in dapt.graph()] == [adapt, train_tagger, train_tagger, plain.step]
-    assert [s.step for s in plain.graph()] == [train_tagger, train_tagger, plain.step]
+    assert [s.step for s in dapt.graph()] == [adapt, train, train, plain.step]
+    assert [s.step for s in plain.graph()] == [train, train, plain.step]
     first, source, target, _ = dapt.graph()
     assert source.inputs["adapted"] is first
     assert "adapted" not in target.inputs
