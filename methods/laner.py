@@ -2,9 +2,9 @@
 
 Paper    Hu et al., "A Label-Aware Autoregressive Framework for Cross-Domain NER", 2022, section 2
 Eq. 1    gold history in training     LanerModel.forward
-         own history, greedy          LanerModel.greedy
+         own history, greedy          greedy
 Eq. 2    h_i, a word's vector         the encoder, by way of LanerModel.tokens
-Eq. 3    e_1 .. e_{i-1}               LabelEncoder: forward_halves, backward_halves; Endings when decoding
+Eq. 3    e_1 .. e_{i-1}               LabelEncoder: forward_halves, backward_halves; Reader when decoding
 Eq. 4-6  label background h^b_i       label_background
 Eq. 7-8  label context e^c_i          label_context
 Eq. 9-10 fusion u_i and the head      LanerModel.scores
@@ -62,7 +62,7 @@ from benchmark.work import Work
 Find = Callable[[str, str | None], Backbone]
 State = tuple[Tensor, Tensor]  # an LSTM's h and c
 
-GROUP = 4096  # tokens, padding included, that are decoded together
+GROUP = 1 << 15  # tokens, padding included, that are decoded together
 TREE_BYTES = 1 << 27  # of states that greedy decoding keeps
 
 
@@ -322,56 +322,66 @@ class LabelEncoder(nn.Module):
         return embedding(number, torch.cat(halves))
 
 
-class Endings:
-    """The backward halves of label histories that grow, each distinct string of labels read once.
+class Reader:
+    """Reads label histories that grow (Eq. 3), for greedy decoding. The backward half of each distinct one is read once.
 
-    A tree: the path of a history begins at the root with its newest label and goes back, so that histories of the same
-    ending share it. A node holds the state after its label. When TREE_BYTES are full, a new tree is begun.
+    The backward halves are a tree: the path of a history begins at the root with its newest label and goes back, so
+    that histories of the same ending share it. A node holds the state after its label. When TREE_BYTES are full, a new
+    tree is begun.
     """
 
     def __init__(self, labels: LabelEncoder) -> None:
-        self.gates, self.weight = labels.gates(labels.back), labels.back.weight_hh_l0
-        self.n_labels, self.size = labels.blank + 1, self.weight.size(1)
-        self.forget(0)
+        self.labels, self.n_labels, self.size = labels, labels.blank + 1, labels.table.embedding_dim
+        self.gates_ahead, self.gates_back = labels.gates(labels.ahead), labels.gates(labels.back)
+        self.last_backward = labels.last_backward()
+        self.states = self.gates_back.new_empty(0, 2 * self.size)  # (nodes, 2E), h and c
+        self.used = 0
 
-    def forget(self, at_least: int) -> None:
-        """Begin a new tree with room for as many nodes."""
-        room = 1 + max(at_least, TREE_BYTES // (2 * self.size * self.gates.element_size()))
-        self.states = self.gates.new_empty(room, 2 * self.size)
-        self.states[0] = 0
-        self.children = np.full((room, self.n_labels), -1, dtype=np.int32)
-        self.used = 1
+    def ahead(self, label: Tensor, state: State) -> State:
+        """Return the states of the forward half after one more label (B, E)."""
+        return lstm_step(self.gates_ahead[label], state, self.labels.ahead.weight_hh_l0)
 
-    def halves(self, history: Tensor) -> Tensor:
-        """Return the backward half of every e_k in every history.
+    def nodes(self, history: Tensor) -> Tensor:
+        """Return where the backward half of every e_k in every history stands.
 
         history   (B, H)   the oldest label first
-        returns   (B, H, E)
+        returns   (B, H)   for `halves`, until `nodes` is asked again
         """
         labels = history.cpu().numpy()
         if self.used + labels.size > len(self.states):
-            self.forget(labels.size)
-        path = np.empty(labels.shape, dtype=np.int64)
-        node = np.zeros(len(labels), dtype=np.int64)
+            self._begin(labels.size)
+        nodes, node = np.empty_like(labels), np.zeros_like(labels[:, 0])
         for k in reversed(range(labels.shape[1])):
-            path[:, k] = node = self._children(node, labels[:, k])
-        return self.states[:, : self.size][torch.from_numpy(path).to(self.states.device)]
+            nodes[:, k] = node = self._children(node * self.n_labels + labels[:, k])
+        return torch.from_numpy(nodes).to(history.device)
 
-    def _children(self, node: np.ndarray, label: np.ndarray) -> np.ndarray:
-        """Return the nodes that labels lead to from nodes, made where they are not there yet."""
-        child = self.children[node, label]
-        missing = child < 0
-        if missing.any():
-            parent, read = np.divmod(np.unique(node[missing] * self.n_labels + label[missing]), self.n_labels)
-            new = slice(self.used, self.used + len(parent))
-            gates = self.gates[torch.from_numpy(read).to(self.gates.device)]
-            before = self.states[torch.from_numpy(parent).to(self.gates.device)]
-            h, c = before.chunk(2, -1)
-            self.states[new] = torch.cat(lstm_step(gates, (h, c), self.weight), -1)
-            self.children[parent, read] = np.arange(new.start, new.stop)
-            self.used = new.stop
-            child = self.children[node, label]
-        return child.astype(np.int64)
+    def halves(self, nodes: Tensor) -> Tensor:
+        """Return the backward halves that stand there (B, H, E)."""
+        return embedding(nodes, self.states)[..., : self.size]
+
+    def _begin(self, at_least: int) -> None:
+        """Begin a tree that has room for so many nodes."""
+        room = 1 + max(at_least, TREE_BYTES // (2 * self.size * self.gates_back.element_size()))
+        self.states = self.gates_back.new_empty(room, 2 * self.size)
+        self.states[0] = 0
+        self.edges = np.zeros(room * self.n_labels, dtype=np.int64)  # where a label leads from a node; 0: nowhere yet
+        self.used = 1
+
+    def _children(self, edge: np.ndarray) -> np.ndarray:
+        """Return the nodes that edges lead to, made where they are not there yet."""
+        child = self.edges[edge]
+        missing = edge[child == 0]
+        if missing.size:
+            new = np.unique(missing)
+            end = self.used + len(new)
+            self.edges[new] = np.arange(self.used, end)
+            parent, label = torch.from_numpy(np.stack(np.divmod(new, self.n_labels))).to(self.states.device)
+            before = embedding(parent, self.states).chunk(2, -1)
+            after = lstm_step(embedding(label, self.gates_back), before, self.labels.back.weight_hh_l0)
+            torch.cat(after, -1, out=self.states[self.used : end])
+            self.used = end
+            child = self.edges[edge]
+        return child
 
 
 # ---------------------------------------------------------------------------------------------- the model
@@ -388,23 +398,7 @@ class Tokens(NamedTuple):
     opening: Tensor | None  # (B, D), [CLS] for the first-token head
 
 
-def together(parts: Sequence[Tokens]) -> Tokens:
-    """Return batches as one, padded to the longest. Where padding is not masked, each batch sees its own alone."""
-    *fields, opening = zip(*parts, strict=True)
-    found = []
-    for tensors, fill in zip(fields, (0, 0, -1, 0, 0), strict=True):
-        longest = max(x.size(1) for x in tensors)
-        padded = [pad(x, (*(0, 0) * (x.dim() - 2), 0, longest - x.size(1)), value=fill) for x in tensors]
-        found.append(torch.cat(padded))
-    return Tokens(*found, None if opening[0] is None else torch.cat(opening))
-
-
-def best_of(scores: Tensor, forbidden: Tensor) -> Tensor:
-    """Return the tag of the best score among those that may be predicted."""
-    return scores.masked_fill(forbidden, MASKED).argmax(-1)
-
-
-class LanerModel(pl.LightningModule):
+class LanerModel(class LanerModel(pl.LightningModule):
     """A word encoder, a label encoder, and the label predictor (section 2.2)."""
 
     def __init__(self, encoder: nn.Module, types: Sequence[str], network: Network) -> None:
@@ -495,39 +489,6 @@ class LanerModel(pl.LightningModule):
             schedule=r.schedule,
         )
 
-    def greedy(self, tokens: Tokens, forbidden: Tensor, endings: Endings | None) -> Tensor:
-        """Return the best tag of each token given the tags found before it (B, N), all sentences at once.
-
-        forbidden   (K,)   the tags that may not be predicted
-        endings     what earlier calls have read backwards; None where label context is not wanted
-        """
-        if self.labels is None:
-            return best_of(self.scores(tokens.vectors, tokens.keys, tokens.mask, None), forbidden)
-        length = tokens.present.sum(1)
-        order = length.argsort(descending=True)  # sentences that go on stand before those that have ended
-        going = (length[:, None] > torch.arange(int(length.max()), device=order.device)).sum(0).tolist()
-        vectors, keys, mask = (x[order] for x in (tokens.vectors, tokens.keys, tokens.mask))
-        history = torch.full((len(order), 1 + vectors.size(1)), self.labels.blank, device=order.device)
-        if tokens.opening is not None:
-            history[:, 0] = best_of(self.opening(tokens.opening[order]), forbidden)
-
-        gates, last_backward = self.labels.gates(self.labels.ahead), self.labels.last_backward()
-        forward = vectors.new_zeros(*vectors.shape[:2], self.network.label_dim)
-        state = self.labels.nothing(len(order))
-        for i, n in enumerate(going):
-            first = 0 if i == 0 or self.labels.keeps_first else 1
-            before = self.labels.nothing(n) if i == first else (state[0][:n], state[1][:n])
-            state = lstm_step(gates[history[:n, i]], before, self.labels.ahead.weight_hh_l0)
-            forward[:n, i] = state[0]
-            read = Read(
-                torch.cat([state[0], last_backward[history[:n, i]]], -1)[:, None],
-                forward[:n, first : i + 1],
-                None if endings is None else endings.halves(history[:n, first : i + 1])[:, None],
-                torch.ones(1, i + 1 - first, dtype=torch.bool, device=order.device),
-            )
-            history[:n, i + 1] = best_of(self.scores(vectors[:n, i : i + 1], keys[:n], mask[:n], read)[:, 0], forbidden)
-        return history[order.argsort(), 1:]
-
     @torch.inference_mode()
     def decode(
         self, data: NerModule, part: str, *, precision: str, allowed: Sequence[str] | None = None
@@ -541,27 +502,24 @@ class LanerModel(pl.LightningModule):
         self.to(device)
         known = set(self.types if allowed is None else allowed)
         forbidden = torch.tensor([tag != "O" and tag[2:] not in known for tag in self.tags], device=device)
-        endings = Endings(self.labels) if self.w3 is not None else None
+        reader = Reader(self.labels) if self.labels is not None else None
         answers: dict[int, list[str]] = {}
-        waiting: list[tuple[Tokens, Tensor]] = []  # encoded, with the windows' rows
+        waiting: list[tuple[list[int], Greedy]] = []
 
         def answer() -> None:
-            tokens = together([tokens for tokens, _ in waiting])
-            best = self.greedy(tokens, forbidden, endings).gather(1, tokens.places.clamp(min=0))
-            lengths = (tokens.places >= 0).sum(1)
-            rows = torch.cat([rows for _, rows in waiting])
-            for row, numbers, length in zip(rows.tolist(), best.tolist(), lengths.tolist(), strict=True):
-                answers[row] = [self.tags[number] for number in numbers[:length]]
+            found = greedy(self, [batch for _, batch in waiting], reader)
+            for rows, best in zip([rows for rows, _ in waiting], found, strict=True):
+                answers.update(zip(rows, ([self.tags[number] for number in numbers] for numbers in best), strict=True))
             waiting.clear()
 
         for batch in data.loader(part, seed=None):
             batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
             with training.autocast(precision):
-                waiting.append((self.tokens(batch), batch["rows"]))
-            if sum(len(rows) for _, rows in waiting) * max(t.present.size(1) for t, _ in waiting) >= GROUP:
+                tokens = self.tokens(batch)
+            waiting.append((batch["rows"].tolist(), Greedy(self, tokens, forbidden)))
+            if sum(batch.history.numel() for _, batch in waiting) >= GROUP:
                 answer()
-        if waiting:
-            answer()
+        answer()
         return data.join(part, answers, "O")
 
     def take_over(self, other: "LanerModel") -> list[str]:
@@ -594,6 +552,79 @@ class LanerModel(pl.LightningModule):
         model = cls(backbones.encoder(backbone), about["types"], Network(**about["network"]))
         model.load_state_dict(load_file(folder / "model.safetensors"))
         return model, backbone
+
+
+# ---------------------------------------------------------------------------------------------- greedy decoding
+
+
+class Greedy:
+    """A batch of sentences while its labels are found token by token, the longest sentence first.
+
+    forbidden   (K,)   the tags that may not be predicted
+    """
+
+    def __init__(self, model: LanerModel, tokens: Tokens, forbidden: Tensor) -> None:
+        length = tokens.present.sum(1)
+        order = length.argsort(descending=True)
+        self.model, self.forbidden, self.places, self.back = model, forbidden, tokens.places, order.argsort()
+        # How many sentences have a token i: those that have none stand behind.
+        self.going = (length[:, None] > torch.arange(int(length.max()), device=length.device)).sum(0).tolist()
+        self.vectors, self.keys, self.mask = tokens.vectors[order], tokens.keys[order], tokens.mask[order]
+        self.history = self.places.new_full((len(order), 1 + self.vectors.size(1)), len(model.tags))  # c_0, c_1, ..
+        if tokens.opening is not None:
+            self.history[:, 0] = self.best(model.opening(tokens.opening[order]))
+        self.state, self.forward = None, self.vectors.new_zeros(*self.vectors.shape[:2], model.network.label_dim)
+
+    def best(self, scores: Tensor) -> Tensor:
+        """Return the best tag among those that may be predicted."""
+        return scores.masked_fill(self.forbidden, MASKED).argmax(-1)
+
+    def seen(self, i: int) -> slice:
+        """Return which labels are in the history of token i."""
+        return slice(0 if i == 0 or self.model.network.first_token_head else 1, i + 1)
+
+    def step(self, i: int, reader: Reader | None, nodes: Tensor | None) -> None:
+        """Find the label of token i of every sentence that has one.
+
+        nodes   where the backward halves of their histories stand; None where label context is not wanted
+        """
+        n, seen, read = self.going[i], self.seen(i), None
+        if reader is not None:
+            newest = self.history[:n, i]
+            begins = i == seen.start
+            self.state = reader.ahead(newest, reader.labels.nothing(n) if begins else [x[:n] for x in self.state])
+            self.forward[:n, i] = self.state[0]
+            read = Read(
+                last=torch.cat([self.state[0], reader.last_backward[newest]], -1)[:, None],
+                forward=self.forward[:n, seen],
+                backward=None if nodes is None else reader.halves(nodes)[:, None],
+                seen=torch.ones(1, i + 1 - seen.start, dtype=torch.bool, device=newest.device),
+            )
+        scores = self.model.scores(self.vectors[:n, i : i + 1], self.keys[:n], self.mask[:n], read)
+        self.history[:n, i + 1] = self.best(scores[:, 0])
+
+    def found(self) -> list[list[int]]:
+        """Return the tags of the words."""
+        tags = self.history[self.back, 1:].gather(1, self.places.clamp(min=0))
+        words = (self.places >= 0).sum(1).tolist()
+        return [numbers[:n] for numbers, n in zip(tags.tolist(), words, strict=True)]
+
+
+def greedy(model: LanerModel, batches: Sequence[Greedy], reader: Reader | None) -> list[list[list[int]]]:
+    """Return the best tag of each word given the tags found before it, for every sentence of every batch.
+
+    Batches of sentences go forward together, so that each string of labels is read once for all.
+    """
+    for i in range(max((len(batch.going) for batch in batches), default=0)):
+        going = [batch for batch in batches if i < len(batch.going)]
+        sizes = [batch.going[i] for batch in going]
+        nodes: Sequence[Tensor | None] = [None] * len(going)
+        if reader is not None and model.w3 is not None:
+            histories = [batch.history[:n, batch.seen(i)] for batch, n in zip(going, sizes, strict=True)]
+            nodes = reader.nodes(torch.cat(histories)).split(sizes)
+        for batch, its_nodes in zip(going, nodes, strict=True):
+            batch.step(i, reader, its_nodes)
+    return [batch.found() for batch in batches]
 
 
 # ---------------------------------------------------------------------------------------------- the steps

@@ -217,14 +217,14 @@ def test_what_is_decoded_together_and_how_much_is_kept_changes_nothing(monkeypat
 
 def test_a_tree_keeps_no_more_than_its_bytes_and_what_one_step_needs(monkeypatch):
     monkeypatch.setattr(laner, "TREE_BYTES", 100 * 4 * 2 * 5)
-    endings = laner.Endings(given_model(NETWORKS["whole"]).labels)
     torch.manual_seed(0)
 
     with torch.no_grad():
+        reader = laner.Reader(given_model(NETWORKS["whole"]).labels)
         for width in range(1, 30):
-            endings.halves(torch.randint(6, (4, width)))
+            reader.nodes(torch.randint(6, (4, width)))
 
-    assert endings.used <= len(endings.states) == 1 + max(100, 4 * 29)
+    assert reader.used <= len(reader.states) == 1 + max(100, 4 * 29)
 
 
 def test_a_type_that_is_not_allowed_is_neither_predicted_nor_in_a_history():
