@@ -323,7 +323,7 @@ class LabelEncoder(nn.Module):
 
 
 class Reader:
-    """Reads label histories that grow (Eq. 3), for greedy decoding. The backward half of each distinct one is read once.
+    """Reads label histories that grow (Eq. 3), for greedy decoding. Each distinct string of labels is read back once.
 
     The backward halves are a tree: the path of a history begins at the root with its newest label and goes back, so
     that histories of the same ending share it. A node holds the state after its label. When TREE_BYTES are full, a new
@@ -398,7 +398,7 @@ class Tokens(NamedTuple):
     opening: Tensor | None  # (B, D), [CLS] for the first-token head
 
 
-class LanerModel(class LanerModel(pl.LightningModule):
+class LanerModel(pl.LightningModule):
     """A word encoder, a label encoder, and the label predictor (section 2.2)."""
 
     def __init__(self, encoder: nn.Module, types: Sequence[str], network: Network) -> None:
@@ -569,7 +569,8 @@ class Greedy:
         self.model, self.forbidden, self.places, self.back = model, forbidden, tokens.places, order.argsort()
         # How many sentences have a token i: those that have none stand behind.
         self.going = (length[:, None] > torch.arange(int(length.max()), device=length.device)).sum(0).tolist()
-        self.vectors, self.keys, self.mask = tokens.vectors[order], tokens.keys[order], tokens.mask[order]
+        self.vectors, self.mask = tokens.vectors[order], tokens.mask[order]
+        self.keys = self.vectors if tokens.keys is tokens.vectors else tokens.keys[order]
         self.history = self.places.new_full((len(order), 1 + self.vectors.size(1)), len(model.tags))  # c_0, c_1, ..
         if tokens.opening is not None:
             self.history[:, 0] = self.best(model.opening(tokens.opening[order]))

@@ -54,14 +54,14 @@ ODD = ["transformation", "beamforming", "eigenvector", "reparametrize", "unsuper
 def measure() -> list[tuple[str, float, str]]:
     """Return rows (what, ratio, target)."""
     model, ratio = training_steps()
-    decoding = [decoding_against_the_loop(model, precision) for precision in ("32", "auto")]
+    decoding = [decoding_against_the_loop(model, precision) for precision in ("auto", "32")]
     where = f"B {BATCH}, N {LONG}"
     return [
         (f"label encoder and predictor of laner against the plain loop, {where}", labels_alone(True), "at least 1.7"),
         (f"  without label context, {where}", labels_alone(False), "at least 20"),
         ("a training step of laner against one of tagger, lengths of CoNLL03", ratio, "at most 1.5"),
-        ("greedy decoding of 431 sentences as ai's against the authors' way, both fp32", decoding[0], "at least 6"),
-        ("  ours in the precision that `auto` is here", decoding[1], ""),
+        ("greedy decoding of 431 sentences as ai's against the authors' way", decoding[0], "at least 6"),
+        ("  ours in fp32 too", decoding[1], ""),
     ]
 
 
@@ -129,9 +129,8 @@ class PlainLoop:
         found = [self.score(vectors, i, classes[:, :i] if i else start) for i in range(vectors.size(1))]
         return torch.stack(found, 1)
 
-    @torch.inference_mode()
     def greedy(self, vectors: Tensor) -> Tensor:
-        """Return the tags of every word (B, N), each history being what was found; padding is tagged as well."""
+        """Return the tags of every vector (B, N), each history being what was found; padding is tagged as well."""
         found = torch.full((len(vectors), 1), self.model.labels.blank)
         for i in range(vectors.size(1)):
             best = self.score(vectors, i, found[:, 1:] if i else found).argmax(-1)
@@ -202,18 +201,22 @@ def training_steps() -> tuple[LanerModel, float]:
 
 
 def decoding_against_the_loop(model: LanerModel, precision: str) -> float:
-    """Return how many times the authors' way takes of ours to decode sentences as ai's, encoder included."""
+    """Return how many times the authors' way takes of ours to decode sentences as ai's, encoder included.
+
+    Their way: in the order of the file, fp32, every sub-word labelled, and with gradients on, as their evaluation has
+    them.
+    """
     split = sentences("test", drawn_lengths(431, 38, 6.0, seed=3), seed=3)
     features = backbones.features(backbones.find("minilm"))
     model.eval()
     loop = PlainLoop(model)
-    rows = [{**features.encode(s.words)[0]} for s in split.sentences]
+    rows = [features.encode(s.words)[0] for s in split.sentences]
 
     def plain() -> None:
-        with torch.inference_mode():
-            for at in range(0, len(rows), BATCH):
-                batch = features.collate(rows[at : at + BATCH])
-                loop.greedy(model.encoder(batch).float())
+        for at in range(0, len(rows), BATCH):
+            batch = features.collate(rows[at : at + BATCH])
+            every = torch.arange(batch["ids"].size(1)).expand_as(batch["ids"])
+            loop.greedy(model.encoder({**batch, "first": every}))
 
     used = training.resolve_precision(precision)
     data = NerModule(features, predict=split, batch=32)
