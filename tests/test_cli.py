@@ -197,7 +197,7 @@ def test_an_unknown_board_is_told(capsys, harbour):
         1,
         "",
         "cdner: there is no board 'harbuor': no folder of that path with a plan.yaml in it, and none of that name in "
-        f"{harbour.parent}. Did you mean 'harbour'? There are: harbour, demo, minilm.\n",
+        f"{harbour.parent}. Did you mean 'harbour'? There are: harbour, demo, laner-ablations, laner-paper, minilm.\n",
     )
 
 

@@ -160,7 +160,7 @@ def test_an_unknown_board_is_told_with_the_nearest(board, tmp_path):
 
     assert str(refused.value) == (
         "there is no board 'harbuor': no folder of that path with a plan.yaml in it, and none of that name in "
-        f"{tmp_path}/results. Did you mean 'harbour'? There are: harbour, demo, minilm."
+        f"{tmp_path}/results. Did you mean 'harbour'? There are: harbour, demo, laner-ablations, laner-paper, minilm."
     )
 
 
