@@ -12,7 +12,6 @@ import psutil
 import yaml
 
 import methods
-from benchmark.corpus.corpus import Split
 from benchmark.report.watch import Lines
 from benchmark.run.cells import plan_cells
 from benchmark.run.local import LocalEngine
@@ -22,20 +21,9 @@ from benchmark.run.runner import Runner
 from benchmark.run.stage import Stage
 from benchmark.run.store import Store
 from benchmark.run.workload import workload
-from benchmark.work import Work
+from tests.speed.steps import link, nothing_found
 
 CELLS, LENGTH = 1000, 10
-
-
-def link(work: Work, *, before: Path | None, number: int, seed: int) -> None:
-    """Write one small file."""
-    (work.folder / "number.txt").write_text(str(number))
-
-
-def nothing_found(work: Work, *, before: Path, words: Split) -> None:
-    """Predict no span in any sentence."""
-    with (work.folder / "predictions.jsonl").open("w", encoding="utf8") as stream:
-        stream.writelines(f'{{"id": "{s.id}", "spans": []}}\n' for s in words.sentences)
 
 
 @dataclass(frozen=True)
