@@ -427,6 +427,17 @@ def test_padding_changes_no_score_unless_masks_are_left_out(bert, masks, sub_wor
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("masks", [True, False])
+def test_without_masks_label_background_sees_padding_too(masks):
+    model, batch = given_model(Network(label_dim=5, masks=masks)), given_batch(3, 9)
+
+    beside = model(batch)[0][0, :3]
+    alone = model({name: value[:1, :3] if value.dim() > 1 else value[:1] for name, value in batch.items()})[0][0]
+
+    assert torch.allclose(beside, alone, atol=1e-6) is masks
+
+
+@torch.no_grad()
 def test_with_sub_word_labels_every_sub_word_is_in_the_history(bert):
     model = bert_model(bert, Network(label_dim=8, sub_word_labels=True))
     blank = model.labels.blank
@@ -642,7 +653,7 @@ def f1_of_the_xs(model: Any) -> float:
     train, test = planted(64, seed=1), planted(64, seed=2)
     model.train()
     adam = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.0)
-    for _ in range(20):
+    for _ in range(30):
         for rows in torch.randperm(128).split(16):
             adam.zero_grad()
             model.training_step({name: value[rows] for name, value in train.items()}, 0).backward()

@@ -20,35 +20,20 @@ from methods.laner import LanerModel, Network
 
 TYPES = [f"type{n}" for n in range(14)]  # as many as ai has
 BATCH, LONG, STEPS = 16, 60, 80
-COMMON = [
-    "the",
-    "of",
-    "and",
-    "in",
-    "a",
-    "to",
-    "was",
-    "is",
-    "for",
-    "on",
-    "as",
-    "with",
-    "by",
-    "it",
-    "from",
-    "at",
-    "were",
-    "that",
-    "which",
-    "are",
-    "be",
-    "also",
-    "used",
-    "this",
-    "has",
-    "its",
-]
-ODD = ["transformation", "beamforming", "eigenvector", "reparametrize", "unsupervised", "thresholding", "connectionist"]
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text."""
+    return text.split()
+
+
+COMMON = words_of("the of and in a to was is for on as with by it from at were that which are be also used this its")
+ODD = words_of("transformation beamforming eigenvector reparametrize unsupervised thresholding connectionist")
+NAMES = words_of(  # three of each type
+    "london paris berlin tokyo vienna madrid moscow dublin oslo rome james mary peter anna david laura simon helen "
+    "alice henry apple google oxford cambridge harvard yale stanford princeton python java linux windows china japan "
+    "france italy spain poland sweden norway brazil canada"
+)
 
 
 def measure() -> list[tuple[str, float, str]]:
@@ -79,19 +64,22 @@ def fastest(times: int, *runs: Callable[[], object]) -> list[float]:
 # ---------------------------------------------------------------------------------------------- made-up text
 
 
-def sentences(name: str, lengths: list[int], seed: int) -> Split:
-    """Return sentences of these lengths; a word tells its type, as far as one can be told."""
+def sentences(name: str, lengths: list[int], seed: int, mentions: float = 0.1) -> Split:
+    """Return sentences of these lengths, in which a word tells its type.
+
+    mentions   how often one begins where none is: 0.1 leaves 83% of the words outside, as in CoNLL03; 0.185, ai's 71%
+    """
     chance = random.Random(seed)
     found = []
     for n, length in enumerate(lengths):
         words, spans = [], []
         while len(words) < length:
-            if chance.random() < 0.1:
+            if chance.random() < mentions:
                 kind, wide = chance.choice(TYPES), min(chance.choice((1, 1, 2, 2, 3)), length - len(words))
                 spans.append(Span(len(words), len(words) + wide, kind))
-                words.extend(f"{kind[4:]}{chance.choice('abc')}" for _ in range(wide))
+                words.extend(NAMES[3 * TYPES.index(kind) + chance.randrange(3)] for _ in range(wide))
             else:
-                words.append(chance.choice(ODD if chance.random() < 0.08 else COMMON))
+                words.append(chance.choice(ODD if chance.random() < 0.07 else COMMON))
         found.append(Sentence(f"made/{name}/{n}", tuple(words), tuple(spans)))
     return Split("made", name, tuple(found))
 
@@ -206,7 +194,7 @@ def decoding_against_the_loop(model: LanerModel, precision: str) -> float:
     Their way: in the order of the file, fp32, every sub-word labelled, and with gradients on, as their evaluation has
     them.
     """
-    split = sentences("test", drawn_lengths(431, 38, 6.0, seed=3), seed=3)
+    split = sentences("test", drawn_lengths(431, 30.1, 4.3, seed=3), seed=3, mentions=0.185)
     features = backbones.features(backbones.find("minilm"))
     model.eval()
     loop = PlainLoop(model)
