@@ -51,8 +51,8 @@ from benchmark.corpus.transfer import Transfer, once
 from benchmark.errors import PlanError, Unsupported
 from benchmark.models import backbones, training
 from benchmark.models.backbones import Backbone
-from benchmark.models.masking import adapting
 from benchmark.models.tagging import MASKED, Recipe, merge, tags_of
+from benchmark.run.dapt import adapting
 from benchmark.run.method import Method
 from benchmark.run.stage import Stage
 from benchmark.score.protocols import Prediction, strict_counts, write_predictions
@@ -143,22 +143,6 @@ class Settings:
             sub_word_labels=self.sub_word_labels,
             masks=self.masks,
             zero_o=self.zero_o,
-        )
-
-    def recipe(self, *, source: bool, selects: bool) -> Recipe:
-        """Return how one stage is trained; without a dev split to select on there is no patience."""
-        return Recipe(
-            epochs=self.source_epochs if source else self.epochs,
-            lr=(self.source_lr if source else None) or self.lr,
-            head_lr=self.head_lr,
-            batch=(self.source_batch if source else None) or self.batch,
-            warmup=self.warmup,
-            schedule=self.schedule,
-            weight_decay=self.weight_decay,
-            clip=self.clip,
-            patience=self.patience if selects else None,
-            dev_every=self.dev_every if selects else 1,
-            precision=self.precision,
         )
 
 
@@ -818,7 +802,7 @@ class Laner(Method):
             init: Stage | None = None,
             **more: Any,
         ) -> Stage:
-            recipe = s.recipe(source=source, selects=dev is not None)
+            recipe = Recipe.of(s, source=source, selects=dev is not None)
             if adapted is not None and init is None:
                 more["adapted"] = adapted
             told = [

@@ -32,7 +32,7 @@ from benchmark.llm.model import LOCAL, Llm
 from benchmark.models import backbones, formats
 from benchmark.run.method import Method
 from benchmark.run.stage import Stage
-from benchmark.score.grounding import Audit, fold, ground
+from benchmark.score.grounding import Audit, ground
 from benchmark.score.protocols import Prediction, write_predictions
 from benchmark.work import Work
 
@@ -86,7 +86,7 @@ def drawn(domain: Domain, count: int, shape: formats.Format, seed: int) -> Split
 
     Drawn are sentences that have mentions, all of which the format carries. Raises Unsupported where there are fewer.
     """
-    train, names = domain.train, names_of(domain)
+    train, names = domain.train, formats.names_of(domain.card)
     order = sorted(
         train.sentences, key=lambda s: hashlib.sha256(f"{seed}\t{s.id}\t{' '.join(s.words)}".encode()).digest()
     )
@@ -100,12 +100,6 @@ def drawn(domain: Domain, count: int, shape: formats.Format, seed: int) -> Split
     if len(found) < count:
         raise Unsupported(f"{count} examples are asked for, and {train.corpus} train shows {len(found)} with mentions.")
     return Split(train.corpus, train.name, tuple(found))
-
-
-def names_of(domain: Domain) -> dict[str, str]:
-    """Return key -> name of a domain's types, in the card's order; the keys, where two names read alike."""
-    names = {key: kind.name for key, kind in domain.card.types.items()}
-    return names if len(set(map(fold, names.values()))) == len(names) else {key: key for key in names}
 
 
 def answer(
@@ -185,9 +179,9 @@ class LlmPrompt(Method):
             words=transfer.test,
             llm=language_model(settings, seed),
             format=settings.format,
-            names=list(map(list, names_of(transfer.target).items())),
+            names=list(map(list, formats.names_of(transfer.target.card).items())),
             examples=examples,
-            example_names=[] if examples is None else list(map(list, names_of(teacher).items())),
+            example_names=[] if examples is None else list(map(list, formats.names_of(teacher.card).items())),
         )
 
 

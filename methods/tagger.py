@@ -22,8 +22,8 @@ from benchmark.corpus.corpus import Split
 from benchmark.corpus.transfer import Domain, Transfer, once
 from benchmark.errors import Unsupported
 from benchmark.models import backbones
-from benchmark.models.masking import adapting
 from benchmark.models.tagging import Recipe, merge, tag, train_tagger
+from benchmark.run.dapt import adapting
 from benchmark.run.method import Method
 from benchmark.run.stage import Stage
 
@@ -74,24 +74,6 @@ class Settings:
             raise ValueError(f"warmup is a share of all steps, at least 0 and under 1; found {self.warmup}.")
         if not 0 < self.dapt_share < 1:
             raise ValueError(f"dapt_share is a share of all words, above 0 and under 1; found {self.dapt_share}.")
-
-    def recipe(self, *, source: bool, selects: bool) -> Recipe:
-        """Return how one stage is trained; without a dev split to select on there is no patience."""
-        return Recipe(
-            epochs=self.source_epochs if source else self.epochs,
-            lr=(self.source_lr if source else None) or self.lr,
-            head_lr=self.head_lr,
-            batch=(self.source_batch if source else None) or self.batch,
-            warmup=self.warmup,
-            schedule=self.schedule,
-            weight_decay=self.weight_decay,
-            clip=self.clip,
-            patience=self.patience if selects else None,
-            dev_every=self.dev_every if selects else 1,
-            class_weights=self.class_weights,
-            o_weight=self.o_weight,
-            precision=self.precision,
-        )
 
 
 class Tagger(Method):
@@ -172,7 +154,7 @@ def plan_tagger(
         init: Stage | None = None,
         **more: Any,
     ) -> Stage:
-        recipe = s.recipe(source=source, selects=dev is not None)
+        recipe = Recipe.of(s, source=source, selects=dev is not None)
         if adapted is not None and init is None:
             more["adapted"] = adapted
         told = [*traits, *(["after the source"] if init is not None else [])]

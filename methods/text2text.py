@@ -31,7 +31,7 @@ class Settings:
 
     backbone: str = "google/flan-t5-base"
     revision: str | None = None  # of a hub id; None: the one in the hub's cache, else the newest, written down
-    format: str = "typed"
+    format: Literal["typed", "topt", "topt-text", "sentence"] = "typed"
     instruction: bool = True  # whether an instruction stands before the options
     decoding: Literal["auto", "free", "grounded"] = "auto"  # auto: grounded for minilm-seq2seq, else free
     target_only: bool = False
@@ -41,8 +41,8 @@ class Settings:
     epochs: int = 10
     patience: int | None = None
     dev_every: int = 1  # epochs between two looks at dev
-    lr: float = 1e-4
-    batch: int = 16
+    lr: float = 5e-5
+    batch: int = 8
     warmup: float = 0.0
     schedule: Literal["constant", "linear"] = "constant"
     weight_decay: float = 0.0
@@ -54,7 +54,6 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
-        formats.find(self.format)
         for name in ("source_epochs", "epochs", "batch", "dev_every", "write_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}.")
@@ -72,21 +71,6 @@ class Settings:
         if self.decoding != "auto":
             return self.decoding
         return "grounded" if self.backbone == "minilm-seq2seq" else "free"
-
-    def recipe(self, *, source: bool, selects: bool) -> Recipe:
-        """Return how one stage is trained; without a dev split to select on there is no patience."""
-        return Recipe(
-            epochs=self.source_epochs if source else self.epochs,
-            lr=(self.source_lr if source else None) or self.lr,
-            batch=(self.source_batch if source else None) or self.batch,
-            warmup=self.warmup,
-            schedule=self.schedule,
-            weight_decay=self.weight_decay,
-            clip=self.clip,
-            patience=self.patience if selects else None,
-            dev_every=self.dev_every if selects else 1,
-            precision=self.precision,
-        )
 
 
 class Text2Text(Method):
@@ -126,7 +110,7 @@ class Text2Text(Method):
             size=float(transfer.test.n_words),
             model=model,
             words=transfer.test,
-            options=names_of(target),
+            options=formats.names_of(target.card),
             prompting=Prompting(s.format, s.instruction),
             decoding=s.decodes,
             batch=s.write_batch,
@@ -139,7 +123,7 @@ class Text2Text(Method):
         backbone = self.find(s.backbone, s.revision)
 
         def train(domains: Sequence[Domain], dev: Split | None, *, source: bool, init: Stage | None = None) -> Stage:
-            recipe = s.recipe(source=source, selects=dev is not None)
+            recipe = Recipe.of(s, source=source, selects=dev is not None)
             told = [s.backbone, s.format]
             told += [] if s.adapter is None else [s.adapter]
             told += [] if init is None else ["after the source"]
@@ -150,7 +134,7 @@ class Text2Text(Method):
                 backbone=backbone,
                 init=init,
                 train=tuple(d.train for d in domains),
-                options=tuple(names_of(d) for d in domains),
+                options=tuple(formats.names_of(d.card) for d in domains),
                 dev=dev,
                 prompting=Prompting(s.format, s.instruction),
                 decoding=s.decodes,
@@ -160,8 +144,3 @@ class Text2Text(Method):
             )
 
         return train
-
-
-def names_of(domain: Domain) -> dict[str, str]:
-    """Return key -> name of a domain's types."""
-    return {key: kind.name for key, kind in domain.card.types.items()}

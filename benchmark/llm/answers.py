@@ -7,14 +7,13 @@ A file is whole or not there. Only what a model has answered is kept: no refusal
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmark.files import write_whole
 from benchmark.llm.model import Llm
 
 VERSION = 1  # rises when kept answers may not be taken for new ones
@@ -115,17 +114,7 @@ class Answers:
             "usd": answer.usd,
             "asked": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with open(handle, "w", encoding="utf8") as stream:
-                json.dump(told, stream, ensure_ascii=False, indent=1)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(scratch).replace(path)
-        except BaseException:
-            Path(scratch).unlink(missing_ok=True)
-            raise
+        write_whole(path, json.dumps(told, ensure_ascii=False, indent=1))
 
 
 def brief(messages: Sequence[Message], length: int = 160) -> str:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from benchmark.corpus.card import Card
 from benchmark.errors import UnknownName, nearest
 from benchmark.score.grounding import Pair, Places, fold, squeeze
 from benchmark.score.spans import Span
@@ -176,6 +177,12 @@ def find(name: str) -> Format:
     if name not in FORMATS:
         raise UnknownName(f"there is no format {name!r}.{nearest(name, FORMATS)} There are: {', '.join(FORMATS)}.")
     return FORMATS[name]
+
+
+def names_of(card: Card) -> dict[str, str]:
+    """Return key -> name of a card's types, in its order; key -> key, where two names read alike."""
+    names = {key: kind.name for key, kind in card.types.items()}
+    return names if len(set(map(fold, names.values()))) == len(names) else {key: key for key in names}
 
 
 def items_of(words: Sequence[str], spans: Iterable[Span], names: Mapping[str, str]) -> list[Item]:

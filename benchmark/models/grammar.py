@@ -6,11 +6,14 @@ one of a word. Every node is entered by one sub-word. Which nodes a text may sta
 mentions; a batch of such sets is moved on by a matrix product and a comparison, and the sub-words that may follow are
 those of the nodes that can be entered.
 
+Mentions stand in the order of the sentence: none begins before the end of the one before it, and where no word is left
+none is announced. So every text ends, and none is stuck.
+
 Shapes: B sentences, F nodes of the format, L sub-words of a prompt, V vocabulary.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -32,6 +35,7 @@ class Nodes:
     follow  (F, F), [a, b]: b may follow a
     opens   (F,), a mention may begin behind it
     closes  (F,), it may follow the end of a mention
+    leads   (F,), behind it a mention has to come before the text may end
     kind    what a node stands for: the name of a type at the type's last sub-word, else ""
     end     the node that ends the text
     """
@@ -40,13 +44,14 @@ class Nodes:
     follow: Tensor
     opens: Tensor
     closes: Tensor
+    leads: Tensor
     kind: tuple[str, ...]
     end: int
 
     def to(self, device: torch.device) -> "Nodes":
         """Return the same nodes on a device."""
-        token, follow, opens, closes = (x.to(device) for x in (self.token, self.follow, self.opens, self.closes))
-        return Nodes(token, follow, opens, closes, self.kind, self.end)
+        moved: dict[str, Any] = {k: x.to(device) for k, x in vars(self).items() if isinstance(x, Tensor)}
+        return replace(self, **moved)
 
 
 MENTION = -1  # stands among nodes for a mention of the sentence
@@ -109,7 +114,11 @@ def nodes(shape: Format, options: Sequence[str], encode: Encode, end: int) -> No
         else:
             follow[one, other] = 1.0
     opens[opening] = True
-    return Nodes(torch.tensor(made.token), follow, opens, closes, tuple(made.kind), last)
+    ending = {last}
+    while more := {one for one, other in made.follow if other in ending and one != MENTION} - ending:
+        ending |= more
+    leads = torch.tensor([node not in ending for node in range(size)])
+    return Nodes(torch.tensor(made.token), follow, opens, closes, leads, tuple(made.kind), last)
 
 
 class Sentences(NamedTuple):
@@ -133,29 +142,38 @@ class Sentences(NamedTuple):
 
 @dataclass
 class Standing:
-    """Where the texts of a batch may stand: nodes of the format (B, F) and positions of the sentence (B, L)."""
+    """Where the texts of a batch may stand: nodes of the format (B, F) and positions of the sentence (B, L).
+
+    behind   (B,), the position behind the last mention that has ended, where it stood first
+    """
 
     nodes: Nodes
     sentences: Sentences
     at: Tensor
     here: Tensor
+    behind: Tensor
 
     @classmethod
     def start(cls, made: Nodes, sentences: Sentences) -> "Standing":
         """Return where nothing has been written."""
         at = torch.zeros(len(sentences.ids), len(made.token), dtype=torch.bool, device=sentences.ids.device)
         at[:, 0] = True
-        return cls(made, sentences, at, torch.zeros_like(sentences.inside))
+        return cls(made, sentences, at, torch.zeros_like(sentences.inside), torch.zeros_like(sentences.ids[:, 0]))
 
     def enterable(self) -> tuple[Tensor, Tensor]:
         """Return which nodes (B, F) and positions (B, L) the next sub-word may enter."""
         made, found = self.nodes, self.sentences
-        left = (self.here & found.ends).any(1, keepdim=True)
-        nodes = (self.at.float() @ made.follow > 0) | (left & made.closes)
+        place = torch.arange(found.ids.size(1), device=found.ids.device)
+        left = self.here & found.ends
+        last = place.where(found.begins, -1).amax(1, keepdim=True)
+        stays = last >= self.behind[:, None]  # a word is left behind the mention before
+        comes = last > left.int().argmax(1, keepdim=True)  # and behind the one that may end here
+        nodes = (self.at.float() @ made.follow > 0) & (stays | ~made.leads)
+        nodes |= left.any(1, keepdim=True) & made.closes & (comes | ~made.leads)
         opened = (self.at & made.opens).any(1, keepdim=True)
         ahead = torch.zeros_like(self.here)
         ahead[:, 1:] = self.here[:, :-1] & found.inside[:, 1:]
-        return nodes, ahead | (opened & found.begins)
+        return nodes, ahead | (opened & found.begins & (place >= self.behind[:, None]))
 
     def allowed(self, vocabulary: int) -> Tensor:
         """Return the sub-words that may come next (B, V)."""
@@ -172,14 +190,29 @@ class Standing:
         """Go on by one sub-word a text (B,)."""
         nodes, positions = self.enterable()
         self.at = nodes & (self.nodes.token == chosen[:, None])
+        left = self.here & self.sentences.ends
+        ended = left.any(1) & (self.at & self.nodes.closes).any(1)
+        self.behind = torch.where(ended, left.int().argmax(1) + 1, self.behind)
         self.here = positions & (self.sentences.ids == chosen[:, None])
 
     def keep(self, rows: Tensor) -> None:
         """Forget all but some texts."""
-        self.sentences, self.at, self.here = self.sentences.pick(rows), self.at[rows], self.here[rows]
+        self.sentences, self.at = self.sentences.pick(rows), self.at[rows]
+        self.here, self.behind = self.here[rows], self.behind[rows]
 
 
 # ---------------------------------------------------------------------------------------------- what was written
+
+
+class State(NamedTuple):
+    """Where one way of reading a text stands.
+
+    at       a node of the format; behind them the positions of the sentence
+    behind   the position behind the last mention; 0 inside of one
+    """
+
+    at: int
+    behind: int
 
 
 def read(
@@ -188,7 +221,7 @@ def read(
     """Return the items of a grounded text, each with the words of the sentence that it copied.
 
     The sub-words say which words were meant even where they do not spell them (unknown letters, folded case). Of equal
-    ways, a mention is a mention rather than a mark, and stands as early as it can.
+    ways, a mention is a mention rather than a mark, and stands as early as it can behind the one before it.
 
     written   sub-words, without the one that ends the text
     pieces    sub-words of each word
@@ -206,20 +239,22 @@ def read(
     closes = made.closes.nonzero().flatten().tolist()
     opens = set(made.opens.nonzero().flatten().tolist())
 
-    def after(state: int) -> list[int]:
-        """Return the states behind one: positions are counted behind the nodes."""
-        if state < size:
-            return [*follow.get(state, ()), *([size + at for at in sorted(begins)] if state in opens else ())]
-        at = state - size
-        return [*([state + 1] if at + 1 < len(ids) else ()), *(closes if at in ends else ())]
+    def after(state: State) -> list[State]:
+        """Return the states behind one."""
+        at, behind = state.at - size, state.behind
+        if at < 0:
+            opened = sorted(n for n in begins if n >= behind) if state.at in opens else []
+            return [*(State(n, behind) for n in follow.get(state.at, ())), *(State(size + n, 0) for n in opened)]
+        on = [State(state.at + 1, 0)] if at + 1 < len(ids) else []
+        return on + [State(n, at + 1) for n in closes if at in ends]
 
-    def entered_by(state: int) -> int:
-        return int(token[state]) if state < size else ids[state - size]
+    def entered_by(state: State) -> int:
+        return int(token[state.at]) if state.at < size else ids[state.at - size]
 
-    layers: list[dict[int, int]] = [{0: 0}]  # state -> the state before it
+    layers: list[dict[State, State]] = [{State(0, 0): State(0, 0)}]  # state -> the state before it
     for chosen in written:
-        layer: dict[int, int] = {}
-        for state in sorted(layers[-1], key=lambda s: (s < size, s)):
+        layer: dict[State, State] = {}
+        for state in sorted(layers[-1], key=lambda s: (s.at < size, s)):
             for other in after(state):
                 if other not in layer and entered_by(other) == chosen:
                     layer[other] = state
@@ -227,13 +262,14 @@ def read(
             break
         layers.append(layer)
     whole = len(layers) == len(written) + 1
-    finals = [state for state in layers[-1] if made.end in after(state)]
+    finals = [state for state in layers[-1] if any(n.at == made.end for n in after(state))]
     if not finals or not whole:
         finals, whole = sorted(layers[-1]), False
-    path = [finals[0]]
+    found = [finals[0]]
     for layer in reversed(layers[1:]):
-        path.append(layer[path[-1]])
-    return _items(path[::-1], made, owner, words, whole), whole
+        found.append(layer[found[-1]])
+    path = [state.at for state in reversed(found)]
+    return _items(path, made, owner, words, whole), whole
 
 
 def _items(path: Sequence[int], made: Nodes, owner: Sequence[int], words: Sequence[str], whole: bool) -> list[Item]:

@@ -26,13 +26,11 @@ from torch.nn.functional import cross_entropy
 
 from benchmark.corpus.corpus import Split
 from benchmark.corpus.module import Batches, BucketBatches
-from benchmark.corpus.transfer import Transfer, once
-from benchmark.errors import PlanError, Unsupported
+from benchmark.errors import PlanError
 from benchmark.models import backbones, training
 from benchmark.models.backbones import Backbone, WordPieces
 from benchmark.models.encoders import TransformerWords
 from benchmark.models.tagging import Recipe
-from benchmark.run.stage import Stage
 from benchmark.work import Work
 
 VERSION = 1  # rises when a change here could change the weights
@@ -261,34 +259,3 @@ def adapt(
     weights = {name: value.contiguous().cpu() for name, value in module.encoder.state_dict().items()}
     save_file(weights, work.folder / "encoder.safetensors")
     (work.folder / "about.json").write_text(json.dumps({"precision": fitted.precision}), encoding="utf8")
-
-
-def adapting(
-    transfer: Transfer, seed: int, backbone: Backbone, dapt: str | None,
-    *, epochs: int, lr: float, batch: int, share: float, precision: str,
-) -> Stage | None:  # fmt: skip
-    """Return the stage that trains an encoder on text of the target's domain; None where no `dapt` is asked for.
-
-    dapt   `target`: the words of the target's train and dev; else what `find_text` finds, where `{target}` stands for
-           the target's name, so that one variant serves several targets
-    Raises Unsupported for a backbone without sub-words, PlanError where there is no such text.
-    """
-    if dapt is None:
-        return None
-    if backbone.name == "rnn":
-        raise Unsupported("the LSTM has no sub-words to mask, so there is no DAPT for it; choose another encoder.")
-    target = transfer.target
-    own = [target.train, *([target.dev] if target.dev is not None else [])] if dapt == "target" else []
-    texts = [once(split, "words", split.words_only) for split in own]
-    text = None if texts else find_text(dapt.replace("{target}", target.name))
-    return Stage(
-        adapt,
-        title=f"{backbone.name} on {dapt if text is None else text.name} of {target.name} seed {seed}",
-        size=float(epochs * (sum(x.n_words for x in texts) or 100_000)),
-        backbone=backbone,
-        texts=tuple(texts),
-        text=text,
-        recipe=Recipe(epochs=epochs, lr=lr, batch=batch, precision=precision),
-        share=share,
-        seed=seed,
-    )

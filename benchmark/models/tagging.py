@@ -7,7 +7,7 @@ Shapes: B sentences, T words, D hidden size, K tags (O, and B- and I- of every t
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,21 @@ class Recipe:
     def ingredient(self) -> dict[str, Any]:
         """Return what goes into a stage's key."""
         return dict(vars(self))
+
+    @classmethod
+    def of(cls, settings: Any, *, source: bool, selects: bool) -> "Recipe":
+        """Return how one stage is trained, by a method's settings; without a dev split to select on, no patience.
+
+        Settings and recipe go by the same names. What the settings lack has its default here; a source stage has
+        `source_epochs`, and `source_lr` and `source_batch` where they are set.
+        """
+        told = {f.name: getattr(settings, f.name) for f in fields(cls) if hasattr(settings, f.name)}
+        if source:
+            told |= {"epochs": settings.source_epochs, "lr": settings.source_lr or settings.lr}
+            told |= {"batch": settings.source_batch or settings.batch}
+        if not selects:
+            told |= {"patience": None, "dev_every": 1}
+        return cls(**told)
 
 
 def tags_of(types: Sequence[str]) -> list[str]:

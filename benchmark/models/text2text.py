@@ -18,16 +18,16 @@ from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer, DynamicCache, EncoderDecoderCache
+from transformers import AutoModel, AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
 
 from benchmark.corpus.corpus import Sentence, Split
 from benchmark.corpus.module import Batches, BucketBatches
 from benchmark.errors import PlanError
 from benchmark.models import backbones, formats, grammar, training
-from benchmark.models.backbones import Backbone, windows
+from benchmark.models.backbones import Backbone, WordPieces, windows
 from benchmark.models.copying import CopyingTransformer
 from benchmark.models.formats import Format, Reading
 from benchmark.models.grammar import Nodes, Sentences, Standing
@@ -40,7 +40,6 @@ from benchmark.work import Work
 VERSION = 1  # rises when a change here could change a prediction
 
 SPARE = 24  # sub-words of a text beyond three times its sentence's
-ROOM = 512  # sub-words of a prompt; a longer sentence is read in overlapping windows
 
 
 # ---------------------------------------------------------------------------------------------- text to numbers
@@ -79,20 +78,17 @@ class Row(NamedTuple):
 
 
 class Texts:
-    """Prompts and targets as sub-words."""
+    """Prompts and targets as sub-words.
+
+    cased   whether the tokenizer keeps case
+    """
 
     def __init__(self, backbone: Backbone, prompting: Prompting) -> None:
-        where, options = backbones.where_of(backbone)
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(where, use_fast=True, **options)
-        self.shape, self.prompting = prompting.shape, prompting
-        self.pad = int(self.tokenizer.pad_token_id)
-        end = self.tokenizer.eos_token_id
-        self.end = int(self.tokenizer.sep_token_id if end is None else end)
-        start = self.tokenizer.cls_token_id
-        self.start = self.pad if start is None else int(start)  # T5's decoder begins with padding
-        self.opening = [] if start is None else [self.start]
-        self._pieces = backbones.WordPieces.__new__(backbones.WordPieces)  # only its words
-        self._pieces.tokenizer, self._pieces._known = self.tokenizer, {}
+        self.shape, self.prompting, self.pieces_of = prompting.shape, prompting, _pieces(backbone)
+        self.tokenizer = self.pieces_of.tokenizer
+        self.pad, [*_, self.end] = int(self.tokenizer.pad_token_id), self.pieces_of.suffix
+        self.start = self.pieces_of.prefix[0] if self.pieces_of.prefix else self.pad  # T5's decoder begins with padding
+        self.cased = "A" in self.tokenizer.decode(self.encode("Aa"))
 
     def encode(self, text: str) -> list[int]:
         """Return the sub-words of a mark or a name."""
@@ -100,14 +96,14 @@ class Texts:
 
     def pieces(self, words: Sequence[str]) -> list[list[int]]:
         """Return the sub-words of each word."""
-        return self._pieces.pieces(words)
+        return self.pieces_of.pieces(words)
 
     def opened(self, options: Sequence[str]) -> list[int]:
         """Return the part of a prompt before the sentence."""
         text = self.shape.prompt([], options).removesuffix("Sentence: ")
         if not self.prompting.instruction:
             text = text[text.index("Options:") :]
-        return [*self.opening, *self.encode(text), *self.encode("Sentence:")]
+        return [*self.pieces_of.prefix, *self.encode(text), *self.encode("Sentence:")]
 
     def rows(self, number: int, sentence: Sentence, options: Mapping[str, str]) -> Iterator[Row]:
         """Yield the windows of a sentence.
@@ -115,16 +111,18 @@ class Texts:
         options   key of a type -> its name
         """
         opened = self.opened(list(options.values()))
-        room = ROOM - len(opened) - 1
-        if room < ROOM // 8:
+        suffix = self.pieces_of.suffix
+        whole = len(self.pieces_of.prefix) + self.pieces_of.room + len(suffix)
+        room = whole - len(opened) - len(suffix)
+        if room < whole // 8:
             raise PlanError(
-                f"the options take {len(opened)} of {ROOM} sub-words of a prompt, and leave too few for a sentence."
+                f"the options take {len(opened)} of {whole} sub-words of a prompt, and leave too few for a sentence."
             )
         pieces = [piece[:room] for piece in self.pieces(sentence.words)]
         for start, stop, own_start, own_stop in windows([len(piece) for piece in pieces], room):
             shown = pieces[start:stop]
             spans = [s for s in sorted(sentence.spans or ()) if start <= s.start and s.end <= stop]
-            ids = [*opened, *(i for piece in shown for i in piece), self.end]
+            ids = [*opened, *(i for piece in shown for i in piece), *suffix]
             moved = [Span(s.start - start, s.end - start, s.type) for s in spans]
             yield Row(number, start, (own_start, own_stop), shown, ids, len(opened), self.target(shown, moved, options))
 
@@ -168,6 +166,13 @@ class Texts:
             "target": target,
             "before": before,
         }
+
+
+def _pieces(backbone: Backbone) -> WordPieces:
+    found = backbones.features(backbone)
+    if not isinstance(found, WordPieces) or not found.suffix:
+        raise PlanError(f"the backbone {backbone.name!r} has no sub-word that ends a text; flan-t5-base's has one.")
+    return found
 
 
 class TextPairs(pl.LightningDataModule):
@@ -221,25 +226,13 @@ class Hub(nn.Module):
         return self.model.config
 
 
-class Copying(CopyingTransformer):
-    """`minilm-seq2seq` with the interface of `Hub`."""
-
-    def step(self, last: Tensor, states: Tensor, mask: Tensor, ids: Tensor, cache: Any) -> tuple[Tensor, Any]:
-        """Return the log-probabilities of the next sub-word behind (B, 1) -> (B, V), and the cache."""
-        hidden, cache = self.write(last, states, mask, cache)
-        return self.next_scores(hidden, states, mask, ids), cache
-
-    @property
-    def decoder_config(self) -> Any:
-        """The configuration that a cache is made for."""
-        return self.decoder.config
-
-
-def bare(backbone: Backbone) -> Hub | Copying:
+def bare(backbone: Backbone) -> Hub | CopyingTransformer:
     """Return the pre-trained model of a backbone. What has no weights is random: seed torch before."""
     where, options = backbones.where_of(backbone)
     if backbone.name == "minilm-seq2seq":
-        return Copying(AutoModel.from_pretrained(where, use_safetensors=True, dtype=torch.float32, **options))
+        return CopyingTransformer(
+            AutoModel.from_pretrained(where, use_safetensors=True, dtype=torch.float32, **options)
+        )
     try:
         model = AutoModelForSeq2SeqLM.from_pretrained(where, use_safetensors=True, dtype=torch.float32, **options)
     except ValueError as error:
@@ -253,7 +246,7 @@ def bare(backbone: Backbone) -> Hub | Copying:
 class TextModel(pl.LightningModule):
     """A text-to-text model while it is trained, and while it writes."""
 
-    def __init__(self, net: Hub | Copying) -> None:
+    def __init__(self, net: Hub | CopyingTransformer) -> None:
         super().__init__()
         self.net = net
         self.recipe = Recipe(epochs=1)
@@ -346,7 +339,7 @@ class Adapter:
         return {"kind": self.kind, "options": dict(self.options)}
 
 
-def adapted(net: Hub | Copying, adapter: Adapter | None, *, fresh: bool) -> Any:
+def adapted(net: Hub | CopyingTransformer, adapter: Adapter | None, *, fresh: bool) -> Any:
     """Return a network of which only an adapter is trained; and with `fresh`, what no pre-training has seen.
 
     Raises PlanError for an adapter that peft does not know, or that does not fit.
@@ -361,7 +354,7 @@ def adapted(net: Hub | Copying, adapter: Adapter | None, *, fresh: bool) -> Any:
         ) from None
 
     where = ["q", "v"] if isinstance(net, Hub) else r".*\.attention\.self\.(query|value)"
-    new = ["crossattention", "words", "copies"] if fresh and isinstance(net, Copying) else None
+    new = ["crossattention", "words", "copies"] if fresh and isinstance(net, CopyingTransformer) else None
     try:
         config = get_peft_config(
             {"peft_type": adapter.kind, "target_modules": where, "modules_to_save": new, **adapter.options}
@@ -374,26 +367,19 @@ def adapted(net: Hub | Copying, adapter: Adapter | None, *, fresh: bool) -> Any:
 # ---------------------------------------------------------------------------------------------- the steps
 
 
-def save(net: Hub | Copying, folder: Path, backbone: Backbone, extra: Mapping[str, Any]) -> None:
-    """Write weights and description into a folder. A tensor that goes by two names is written once."""
-    weights, known = {}, set()
-    for name, value in net.state_dict().items():
-        if value.data_ptr() not in known:
-            known.add(value.data_ptr())
-            weights[name] = value.contiguous().cpu()
-    save_file(weights, folder / "model.safetensors")
+def save(net: Hub | CopyingTransformer, folder: Path, backbone: Backbone, extra: Mapping[str, Any]) -> None:
+    """Write weights and description into a folder."""
+    save_model(net, str(folder / "model.safetensors"))
     about = {"backbone": asdict(backbone), **extra}
     (folder / "model.json").write_text(json.dumps(about, indent=1), encoding="utf8")
 
 
-def load(folder: Path) -> tuple[Hub | Copying, Backbone]:
+def load(folder: Path) -> tuple[Hub | CopyingTransformer, Backbone]:
     """Read what `save` wrote."""
     about = json.loads((folder / "model.json").read_text(encoding="utf8"))
     backbone = Backbone(**about["backbone"])
     net = bare(backbone)
-    lacking = net.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
-    if lacking.unexpected_keys:
-        raise PlanError(f"{folder}: weights that {backbone.name} does not have: {lacking.unexpected_keys[:3]}.")
+    load_model(net, folder / "model.safetensors")
     return net, backbone
 
 
@@ -436,8 +422,7 @@ def train_text2text(
 
     def dev_f1() -> float:
         assert dev is not None
-        writer = TextModel(model.net)
-        found, _ = answers(writer, texts, dev, options[-1], decoding=decoding, precision=used)
+        found, _ = answers(model, texts, dev, options[-1], decoding=decoding, precision=used)
         model.train()
         return strict_counts(
             gold, [to_tags(len(s.words), p.spans) for s, p in zip(dev.sentences, found, strict=True)]
@@ -481,7 +466,7 @@ def write_text2text(
     used = training.resolve_precision(precision)
     found, audit = answers(TextModel(net), texts, words, options, decoding=decoding, precision=used, batch=batch)
     write_predictions(work.folder / "predictions.jsonl", found)
-    (work.folder / "audit.json").write_text(json.dumps({"decoding": decoding, **asdict(audit)}), encoding="utf8")
+    (work.folder / "audit.json").write_text(json.dumps({"decoding": decoding, "pairs": asdict(audit)}), encoding="utf8")
     (work.folder / "about.json").write_text(json.dumps({"precision": used}), encoding="utf8")
 
 
@@ -537,7 +522,7 @@ def _joined(
             reading = Reading(tuple(items), () if whole else (raws[-1],))
         else:
             reading = texts.shape.read(raws[-1], words, list(options.values()))
-        placed = ground(words, reading.pairs, keys, cased=False, unparsable=len(reading.unread))
+        placed = ground(words, reading.pairs, keys, cased=texts.cased, unparsable=len(reading.unread))
         own = range(*row.own)
         spans.extend(
             Span(s.start + row.start, s.end + row.start, s.type) for s in placed.spans if s.start + row.start in own

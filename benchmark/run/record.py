@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmark import RECORD_SCHEMA, __version__, paths
 from benchmark.errors import RecordError
-from benchmark.run.store import write_whole
+from benchmark.files import write_whole
 from benchmark.score.protocols import PROTOCOLS, Gold, Prediction, Scores, errors, relabel, score
 
 SCHEMA = RECORD_SCHEMA

@@ -35,6 +35,7 @@ from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 from benchmark import paths
 from benchmark.corpus.corpus import Split
 from benchmark.errors import StoreError
+from benchmark.files import sync, write_whole
 from benchmark.run.stage import Stage, pack
 
 MANIFEST = "manifest.json"
@@ -304,28 +305,6 @@ def file_hash(path: Path) -> str:
     """Return the sha256 of a file."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def sync(path: Path) -> None:
-    """Force a file or a folder to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_whole(path: Path, text: str | bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        scratch.write_bytes(text.encode() if isinstance(text, str) else text)
-        sync(scratch)
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
 
 
 @lru_cache(maxsize=512)

@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmark.files import write_whole
 from benchmark.run import processes
 from benchmark.run import record as records
 from benchmark.run.cells import Planned
 from benchmark.run.failure import last_lines
 from benchmark.run.plan import Board
-from benchmark.run.store import MANIFEST, Lease, Store, write_whole
+from benchmark.run.store import MANIFEST, Lease, Store
 
 UNFINISHED = ".*.[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]"  # what `write_whole` left
 OLD = 3600.0  # seconds after which an unfinished file is nobody's

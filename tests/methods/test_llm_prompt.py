@@ -9,10 +9,11 @@ from scripted import says
 
 from benchmark.corpus.transfer import Spec, build
 from benchmark.errors import PlanError, Unsupported
+from benchmark.models.formats import names_of
 from benchmark.run.stage import pack, unpack
 from benchmark.score.protocols import read_predictions
 from benchmark.work import Work
-from methods.llm_prompt import LlmPrompt, drawn, names_of, turns
+from methods.llm_prompt import LlmPrompt, drawn, turns
 
 NEWS, FILM = "demo-news", "demo-cinema"
 SUPERVISED = Spec((NEWS,), FILM)
@@ -64,7 +65,7 @@ def test_examples_are_turns_of_the_targets_train_with_its_gold(scripted, tmp_pat
     for question, gold in zip(turn[0:4:2], turn[1:4:2], strict=True):
         sentence = trained[question["content"].split("\nSentence: ")[1]]
         start, end, type = sentence.spans[0]
-        assert gold["content"].startswith(f"({names_of(target)[type]}, {' '.join(sentence.words[start:end])})")
+        assert gold["content"].startswith(f"({names_of(target.card)[type]}, {' '.join(sentence.words[start:end])})")
 
 
 def test_in_zero_shot_examples_are_the_sources_with_its_types(scripted, tmp_path):
@@ -72,7 +73,7 @@ def test_in_zero_shot_examples_are_the_sources_with_its_types(scripted, tmp_path
     question = scripted.requests[0]["messages"][0]["content"]
     source = build(ZERO).sources[0]
 
-    assert f"Options: {', '.join(names_of(source).values())}\n" in question
+    assert f"Options: {', '.join(names_of(source.card).values())}\n" in question
     assert question.split("\nSentence: ")[1] in {" ".join(s.words) for s in source.train.sentences}
 
 

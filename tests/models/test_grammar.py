@@ -86,9 +86,10 @@ def test_whatever_may_be_written_is_read_as_runs_of_words_and_options(name, give
     words, _ = given
     pieces, made, chance = [encode(word) for word in words], nodes(name), torch.Generator().manual_seed(seed)
     found, written = standing(made, pieces), []
-    for _ in range(200):
+    while True:
         allowed = found.allowed(VOCABULARY)[0].nonzero().flatten()
-        number = END if END in allowed else int(allowed[torch.randint(len(allowed), (1,), generator=chance)])
+        assert len(allowed), "a text must never be stuck"
+        number = int(allowed[torch.randint(len(allowed), (1,), generator=chance)])
         if number == END:
             break
         written.append(number)
@@ -111,6 +112,14 @@ def test_a_target_of_plain_words_is_read_back(given):
     assert (items, whole) == ([Item(kind, " ".join(words[a:b])) for a, b, kind in spans], True)
 
 
+def test_of_words_with_equal_sub_words_the_next_one_is_meant():
+    pieces = [encode("ada")] * 3  # of which the backbone sees no case
+
+    items, whole = grammar.read(nodes("typed"), encode("ship:ada;a:ada"), pieces, ["Ada", "ADA", "ada"])
+
+    assert (items, whole) == ([Item("ship", "Ada"), Item("a", "ADA")], True)
+
+
 @pytest.mark.parametrize(
     ("written", "allowed"),
     [
@@ -119,7 +128,9 @@ def test_a_target_of_plain_words_is_read_back(given):
         ("ship:", "A;"),  # the first letters of words
         ("ship:A", "d"),
         ("ship:Ada", ";;" + chr(END)),  # the next word, the separator, the end
-        ("ship:Ada;", ";spa" + chr(END)),  # the mention went on with `;`, or the next item begins
+        ("ship:Ada;", "spa" + chr(END)),  # the mention went on with `;`, the last word; or the next item begins
+        ("ship:Ada;a:", ";"),  # behind the mention before it
+        ("ship:;", chr(END)),  # no word is left
         ("none", chr(END)),
     ],
 )
@@ -144,7 +155,7 @@ def test_a_text_that_was_cut_off_is_not_whole():
 
 def test_a_batch_stands_where_each_of_its_texts_does():
     made = nodes("typed")
-    one, other = [encode("Ada")], [encode("b")]
+    one, other = [encode("Ada")], [encode("b"), encode("b")]
     apart = [standing(made, pieces) for pieces in (one, other)]
     size = apart[0].sentences.ids.size(1)
     wide = Sentences(*(

@@ -9,7 +9,7 @@ from benchmark.corpus.corpus import Sentence, Split
 from benchmark.errors import StoreError
 from benchmark.run import store as stores
 from benchmark.run.stage import Stage
-from benchmark.run.store import Store, split_from, write_whole
+from benchmark.run.store import Store, split_from
 from benchmark.score.spans import Span
 
 FOG = Split("harbour", "dev", (Sentence("harbour/dev/0", ("Fog", "in", "Öresund"), (Span(2, 3, "port"),)),))
@@ -181,17 +181,3 @@ def test_two_runs_of_one_stage_have_scratch_folders_of_their_own(store):
     store.discard(first)
     store.discard(first)
     assert (not first.exists(), second.exists()) == (True, True)
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "records" / "one.json"
-    write_whole(path, "first")
-
-    def full(path):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(stores, "sync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_whole(path, "second")
-
-    assert path.read_text() == "first"

@@ -1,0 +1,20 @@
+"""Files that are there whole or not at all."""
+
+import pytest
+
+from benchmark import files
+from benchmark.files import write_whole
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "records" / "one.json"
+    write_whole(path, "first")
+
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "sync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_whole(path, "second")
+
+    assert path.read_text() == "first"
