@@ -51,6 +51,7 @@ class Settings:
     write_batch: int = 32  # sentences that are written about at once
     adapter: str | None = None  # a type of `peft` (LORA, IA3, ..): all else stays as it is
     adapter_options: Mapping[str, Any] = field(default_factory=dict)  # of its configuration
+    adapter_in: Literal["all", "target"] = "all"  # the stages of which it is all that is trained
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -124,8 +125,11 @@ class Text2Text(Method):
 
         def train(domains: Sequence[Domain], dev: Split | None, *, source: bool, init: Stage | None = None) -> Stage:
             recipe = Recipe.of(s, source=source, selects=dev is not None)
+            adapter = None
+            if s.adapter is not None and (s.adapter_in == "all" or not source):
+                adapter = Adapter(s.adapter, dict(s.adapter_options))
             told = [s.backbone, s.format]
-            told += [] if s.adapter is None else [s.adapter]
+            told += [] if adapter is None else [adapter.kind]
             told += [] if init is None else ["after the source"]
             return Stage(
                 train_text2text,
@@ -140,7 +144,7 @@ class Text2Text(Method):
                 decoding=s.decodes,
                 recipe=recipe,
                 seed=seed,
-                adapter=None if s.adapter is None else Adapter(s.adapter, dict(s.adapter_options)),
+                adapter=adapter,
             )
 
         return train

@@ -16,7 +16,9 @@ from benchmark.errors import PlanError, UnknownName, nearest
 
 BOARD_KEYS = ("about", "variants", "transfers", "seeds", "budget")
 VARIANT_KEYS = ("method", "set")
-TRANSFER_KEYS = ("sources", "target", "targets", "order", "regime", "draws", "select", "dev", "seeds", "set")
+TRANSFER_KEYS = (
+    "sources", "target", "targets", "order", "regime", "draws", "select", "dev", "seeds", "set", "variants",
+)  # fmt: skip
 EXAMPLES = {"fraction": 0.05, "sentences": 40, "shots": 5}
 BUDGET_KEYS = ("minutes_per_stage", "gib_per_stage")
 
@@ -161,10 +163,19 @@ def _board(folder: Path, plan: Any, cards: tuple[Path, ...], check: bool) -> Boa
     if not isinstance(top["transfers"], list):
         raise PlanError(f"transfers is {short(top['transfers'])}, expected a list, one transfer an item.")
     asked = [(f"transfer {n}", entry) for n, entry in enumerate(top["transfers"], 1)]
-    transfers = [(where, *_transfers(entry, where, seeds, known)) for where, entry in asked]
+    transfers = [
+        (where, *_transfers(entry, where, seeds, known), _asked_of(entry, where, variants)) for where, entry in asked
+    ]
+    left = [variant.name for variant in variants if not any(variant.name in named for *_, named in transfers)]
+    if left:
+        raise PlanError(
+            f"no transfer asks for the variant {left[0]}; name it in the `variants` of one, or take it out."
+        )
     cells: list[Cell] = []
     for variant in variants:
-        for where, specs, own_seeds, changed in transfers:
+        for where, specs, own_seeds, changed, named in transfers:
+            if variant.name not in named:
+                continue
             settings = {**variant.set, **changed}
             if check:
                 check_settings(variant.method, settings, f"{where}, variant {variant.name}")
@@ -250,6 +261,18 @@ def _transfers(
                 raise PlanError(f"{where}: {error}") from None
             specs.append(spec)
     return specs, own_seeds, changed
+
+
+def _asked_of(entry: Mapping[str, Any], where: str, variants: list[Variant]) -> list[str]:
+    """Return the names of the variants that an item of `transfers` is for: all, where it names none."""
+    known = [variant.name for variant in variants]
+    asked = names(entry["variants"], f"{where}, variants") if "variants" in entry else known
+    for name in asked:
+        if name not in known:
+            raise UnknownName(
+                f"{where}: there is no variant {name!r}.{nearest(name, known)} There are: {', '.join(known)}."
+            )
+    return asked
 
 
 def _regime(value: Any, where: str) -> tuple[str, float | None]:
