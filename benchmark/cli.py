@@ -319,7 +319,7 @@ def table(chosen: argparse.Namespace) -> int:
     board = read_board(chosen.board, card_folders(chosen), settings=False)
     if chosen.write is not None or chosen.check is not None:
         return committed_tables(board, chosen)
-    shape = "errors" if chosen.errors else "types" if chosen.per_type else "rows"
+    shape = next((s for s in ("errors", "audit") if getattr(chosen, s)), "types" if chosen.per_type else "rows")
     print_tables(board, chosen.format, chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type)
     return 0
 
@@ -349,6 +349,11 @@ def print_tables(
     for level in levels:
         if shape == "errors":
             rows.extend(tables.error_rows(cells, records, types=level))
+        elif shape == "audit":
+            rows.extend(tables.audit_rows(cells, records, types=level))
+            if not rows:
+                say(f"no variant of {board.name} writes text")
+                return
         elif shape == "types":
             rows.extend(tables.type_rows(cells, records, target=target, protocol=protocol, types=level))
         else:
@@ -690,6 +695,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--errors", action="store_true", help="wrong type, wrong boundary, missed, spurious instead of F1"
     )
+    verb.add_argument("--audit", action="store_true", help="what became of generated pairs instead of F1")
     verb.add_argument("--per-type", metavar="TARGET", help="F1 of every entity type of one target")
 
     verb.add_argument(

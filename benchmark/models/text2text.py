@@ -98,6 +98,10 @@ class Texts:
         """Return the sub-words of each word."""
         return self.pieces_of.pieces(words)
 
+    def lacking(self) -> list[str]:
+        """Return the marks of the format that the tokenizer does not bring back. A prompt's line breaks are blanks."""
+        return [mark for mark in formats.survives(self.shape, self.tokenizer) if mark.strip()]
+
     def opened(self, options: Sequence[str]) -> list[int]:
         """Return the part of a prompt before the sentence."""
         text = self.shape.prompt([], options).removesuffix("Sentence: ")
@@ -403,9 +407,15 @@ def train_text2text(
     train     splits, trained jointly
     options   of each of them, and of dev (the last's): key of a type -> its name
     dev       chooses the epoch by strict F1 of what is written; None: the last epoch is kept
+    Raises PlanError for a format whose marks the tokenizer does not bring back, where decoding is free.
     """
     training.prepare(seed, work.threads)
     texts = Texts(backbone, prompting)
+    if decoding == "free" and (lacking := texts.lacking()):
+        raise PlanError(
+            f"the tokenizer of {backbone.name!r} does not bring back {', '.join(map(repr, lacking))} of the format "
+            f"{prompting.format!r}; choose another format, or `decoding: grounded`, which reads sub-words."
+        )
     net = bare(backbone) if init is None else load(init)[0]
     rows = [
         row

@@ -16,7 +16,19 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from benchmark.report.rows import ERRORS, NO_RECORD, AnyRow, ErrorRow, Row, Summary, TypeRow, apart, grouped
+from benchmark.report.rows import (
+    AUDIT,
+    ERRORS,
+    NO_RECORD,
+    AnyRow,
+    AuditRow,
+    ErrorRow,
+    Row,
+    Summary,
+    TypeRow,
+    apart,
+    grouped,
+)
 
 DASH = "—"
 SELECTED = {"last": "last model"}  # what is not here reads "selected on <rule>"
@@ -123,6 +135,20 @@ def _error_table(rows: list[ErrorRow], targets: list[str], versions: list[str]) 
     return Table(title, heads, lines, marks.notes + _dashes(rows, lines), _footer(rows, False), [*rows], 2)
 
 
+def _audit_table(rows: list[AuditRow], targets: list[str], versions: list[str]) -> Table:
+    """Lay out what became of generated pairs by variants, target after target, as `_error_table` does errors."""
+    marks = Marks.of(rows)
+    lines = []
+    for block in ([row for row in rows if row.target == target] for target in targets):
+        for i, row in enumerate(block):
+            counts = [_number_or_word(row, row.audit[kind], None, digits=1) for kind in AUDIT]
+            names = [Entry(row.target if i == 0 else ""), _marked(row, Entry(row.variant), marks)]
+            lines.append([*names, Entry("+".join(row.decoding) or DASH), *counts])
+    heads = [Entry(h) for h in ("target", "variant", "decoding", *AUDIT.values())]
+    title = _title("mean counts of generated pairs", rows, versions)
+    return Table(title, heads, lines, marks.notes + _dashes(rows, lines), _footer(rows, False), [*rows], 3)
+
+
 def _type_table(rows: list[TypeRow], targets: list[str], versions: list[str]) -> Table:
     """Lay out variants by entity types. The marks of a variant stand in its head; the best of a line is bold."""
     marks = Marks.of(rows)
@@ -141,6 +167,7 @@ def _type_table(rows: list[TypeRow], targets: list[str], versions: list[str]) ->
 _LAYOUTS: dict[type[Summary], Callable[[Any, list[str], list[str]], Table]] = {
     Row: _score_table,
     ErrorRow: _error_table,
+    AuditRow: _audit_table,
     TypeRow: _type_table,
 }
 

@@ -271,7 +271,7 @@ def _flat(row: AnyRow) -> dict[str, Any]:
     """Return a row without nesting: lists joined by +, each metric and kind of error a column of its own."""
     flat: dict[str, Any] = {}
     for name, value in asdict(row).items():
-        if name in ("metrics", "errors"):
+        if name in ("metrics", "errors", "audit"):
             flat |= value
         elif name == "corpora":
             flat[name] = "+".join(f"{corpus}={version}" for corpus, version in value.items())

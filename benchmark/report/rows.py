@@ -3,6 +3,7 @@
 load        folder         -> records    JSON as it stands under `records/`
 rows        cells, records -> Row        one variant x transfer x regime, over its seeds and draws
 error_rows  cells, records -> ErrorRow   the same for kinds of errors
+audit_rows  cells, records -> AuditRow   the same for generated pairs and what became of them
 type_rows   cells, records -> TypeRow    the same for single entity types
 
 A row without a number says why: its `status` is the worst of its cells' and `reason` has theirs.
@@ -28,6 +29,10 @@ T = TypeVar("T")
 NO_RECORD = "no record"
 LEVELS = ("fine", "general")
 ERRORS = {"hit": "hits", "type": "wrong type", "boundary": "boundary", "missed": "missed", "spurious": "spurious"}
+AUDIT = {  # the fields of `benchmark.score.grounding.Audit`
+    "exact": "exact", "ambiguous": "ambiguous", "taken": "taken", "absent": "not in sentence",
+    "unknown": "type not offered", "unparsable": "unparsable", "folded": "of placed: folded",
+}  # fmt: skip
 
 
 class Cell(Protocol):
@@ -127,6 +132,14 @@ class ErrorRow(Summary):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditRow(Summary):
+    """The mean counts of what became of generated pairs (the keys of AUDIT), and how texts were decoded."""
+
+    decoding: list[str]
+    audit: dict[str, float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TypeRow(Summary):
     """The F1 of a variant on one entity type. `type` is None where no record tells which types there are."""
 
@@ -137,7 +150,7 @@ class TypeRow(Summary):
     std: float | None
 
 
-AnyRow = Row | ErrorRow | TypeRow
+AnyRow = Row | ErrorRow | AuditRow | TypeRow
 
 
 # Records
@@ -231,6 +244,22 @@ def error_rows(cells: Iterable[Cell], records: Iterable[Record], *, types: str =
     found = _gather(cells, records, types=types, find=partial(_errors, types=types), lacks="errors not counted")
     return [
         ErrorRow(**common, errors={kind: _mean([o.part.get(kind, 0) for o in ok]) for kind in ERRORS})
+        for common, ok in found
+    ]
+
+
+def audit_rows(cells: Iterable[Cell], records: Iterable[Record], *, types: str = "fine") -> list[AuditRow]:
+    """Return the mean count of what became of generated pairs; rows of methods that write no text are left out."""
+    records = list(records)
+    silent = {r["variant"] for r in records if r["status"] == "ok" and "audit" not in r}
+    spoken = [cell for cell in cells if cell.variant not in silent]
+    found = _gather(spoken, records, types=types, find=lambda record: record.get("audit"), lacks="no audit")
+    return [
+        AuditRow(
+            **common,
+            decoding=sorted({o.part.get("decoding", "free") for o in ok}),
+            audit={kind: _mean([o.part["pairs"].get(kind, 0) for o in ok]) for kind in AUDIT},
+        )
         for common, ok in found
     ]
 

@@ -1,7 +1,7 @@
 """A board's records as tables, for a terminal, Markdown, LaTeX, CSV or JSON: the names of three files in one place.
 
 rows.py     load                         folder         -> records
-            rows, error_rows, type_rows  cells, records -> Row, ErrorRow, TypeRow
+            rows, error_rows, audit_rows, type_rows  cells, records -> Row, ErrorRow, AuditRow, TypeRow
 layout.py   tables                       rows           -> Table
 render.py   render                       rows or tables -> str    one of FORMATS
 
@@ -11,10 +11,12 @@ Each file imports only from those above it.
 from benchmark.report.layout import DASH, SELECTED, TONES, Entry, Marks, Table, tables
 from benchmark.report.render import FORMATS, Markup, render
 from benchmark.report.rows import (
+    AUDIT,
     ERRORS,
     LEVELS,
     NO_RECORD,
     AnyRow,
+    AuditRow,
     Cell,
     ErrorRow,
     Outcome,
@@ -22,6 +24,7 @@ from benchmark.report.rows import (
     Row,
     Summary,
     TypeRow,
+    audit_rows,
     error_rows,
     load,
     rows,
@@ -29,6 +32,7 @@ from benchmark.report.rows import (
 )
 
 __all__ = [
+    "AUDIT",
     "DASH",
     "ERRORS",
     "FORMATS",
@@ -37,6 +41,7 @@ __all__ = [
     "SELECTED",
     "TONES",
     "AnyRow",
+    "AuditRow",
     "Cell",
     "Entry",
     "ErrorRow",
@@ -48,6 +53,7 @@ __all__ = [
     "Summary",
     "Table",
     "TypeRow",
+    "audit_rows",
     "error_rows",
     "load",
     "render",

@@ -8,7 +8,8 @@ import torch
 
 from benchmark.corpus.corpus import Sentence, Split
 from benchmark.errors import PlanError
-from benchmark.models import backbones, text2text, training
+from benchmark.models import backbones, formats, text2text, training
+from benchmark.models.formats import Format
 from benchmark.models.tagging import Recipe
 from benchmark.models.text2text import Adapter, Prompting, TextModel, Texts, answers, train_text2text, write_text2text
 from benchmark.score.grounding import Audit
@@ -139,6 +140,16 @@ def test_grounded_decoding_takes_the_best_of_what_is_allowed(t5):
         assert int(scores.masked_fill(~allowed, -torch.inf).argmax()) == number
         stand.move(torch.tensor([number]))
         before.append(number)
+
+
+def test_a_format_that_the_tokenizer_breaks_is_refused_where_texts_are_read(t5, tmp_path, monkeypatch):
+    barred = Format("barred", "{type}|{text}", " / ")  # the tokenizer knows neither
+    monkeypatch.setitem(formats.FORMATS, "barred", barred)
+    asked = {"prompting": Prompting("barred", instruction=False), "recipe": Recipe(epochs=1, precision="32")}
+
+    with pytest.raises(PlanError, match=r"does not bring back '\|', ' / ' of the format 'barred'; choose another"):
+        train(tmp_path / "free", str(t5), decoding="free", **asked)
+    train(tmp_path / "grounded", str(t5), decoding="grounded", **asked)
 
 
 @pytest.mark.parametrize("decoding", ["free", "grounded"])

@@ -15,7 +15,7 @@ from fake_records import Planned, board, ended, scored, text
 from benchmark.errors import UnknownName
 from benchmark.report.layout import tables
 from benchmark.report.render import render
-from benchmark.report.rows import error_rows, rows, type_rows
+from benchmark.report.rows import audit_rows, error_rows, rows, type_rows
 
 
 def test_unknown_format_is_refused_with_the_nearest():
@@ -258,6 +258,30 @@ movie    tagger             61.0         20.0       10.0      5.0        4.0
     assert render(found, "terminal") == expected
 
 
+def test_table_of_generated_pairs():
+    """The mean over seeds; a method that writes no text has no row."""
+    cells = [Planned("writer", "ai", seed) for seed in (1, 2)]
+    pairs = {"exact": 8, "ambiguous": 2, "taken": 0, "absent": 3, "unknown": 1, "unparsable": 0, "folded": 2}
+    audits = [{"decoding": "free", "pairs": pairs}, {"decoding": "free", "pairs": {**pairs, "exact": 9, "absent": 2}}]
+    plan = [scored(Planned("tagger", "ai"), 50)]
+    plan += [scored(cell, 50, audit=audit) for cell, audit in zip(cells, audits, strict=True)]
+    plan.append((Planned("asked", "ai"), None))
+    expected = """\
+**mean counts of generated pairs · fine types · conll2003 → ai · supervised · selected on target-dev**
+
+| target   | variant   | decoding   |   exact |   ambiguous |   taken |   not in sentence |   type not offered |   unparsable |   of placed: folded |
+|:---------|:----------|:-----------|--------:|------------:|--------:|------------------:|-------------------:|-------------:|--------------------:|
+| ai       | writer    | free       |     8.5 |         2.0 |     0.0 |               2.5 |                1.0 |          0.0 |                 2.0 |
+|          | asked     | —          |       — |           — |       — |                 — |                  — |            — |                   — |
+
+- — no record yet
+
+2 seeds; 1 seed for asked · backbone minilm · corpora v1 · scorer v1
+"""
+
+    assert render(audit_rows([c for c, _ in plan], [r for _, r in plan if r]), "markdown") == expected
+
+
 def test_table_of_types():
     plan = board()
     found = type_rows([c for c, _ in plan], [r for _, r in plan if r], target="ai")
@@ -291,7 +315,9 @@ def test_every_kind_of_row_renders_in_every_format(format: str):
     plan = board()
     cells, records = [c for c, _ in plan], [r for _, r in plan if r]
 
-    for found in error_rows(cells, records), type_rows(cells, records, target="ai"):
+    spoken = [r | {"audit": {"pairs": {}}} for r in records]
+
+    for found in error_rows(cells, records), audit_rows(cells, spoken), type_rows(cells, records, target="ai"):
         assert "crf" in render(found, format)
 
 

@@ -19,7 +19,7 @@ TRANSFERS = "transfers:\n  - {sources: [conll2003], targets: [ai]}\n"
 METHODS = ", ".join(methods.METHODS)
 CORPORA = ", ".join(find_cards())
 SETTINGS = ", ".join(f.name for f in fields(methods.find("tagger").Settings))
-KEYS = "sources, target, targets, order, regime, draws, select, dev, seeds, set"
+KEYS = "sources, target, targets, order, regime, draws, select, dev, seeds, set, variants"
 
 
 @pytest.fixture
@@ -117,6 +117,31 @@ def test_a_transfers_settings_stand_over_the_variants(board):
         """)
 
     assert [dict(c.changed) for c in read_board(folder).cells] == [{"lr": 0.2, "batch": 8}, {"lr": 0.1, "batch": 8}]
+
+
+def test_a_transfer_may_be_for_some_variants(board):
+    folder = board("""\
+        variants:
+          tagger: {method: tagger}
+          lookup: {method: lookup}
+        transfers:
+          - {sources: [conll2003], targets: [ai]}
+          - {sources: [conll2003], targets: [music], variants: [lookup]}
+    """)
+
+    assert names(folder) == [
+        "tagger/conll2003--ai/supervised/seed1",
+        "lookup/conll2003--ai/supervised/seed1",
+        "lookup/conll2003--music/supervised/seed1",
+    ]
+
+
+def test_a_variant_that_no_transfer_asks_for_is_refused(board):
+    plan = f"variants: {{tagger: {{method: tagger}}, lookup: {{method: lookup}}}}\ntransfers:\n  - {{{SOURCE}, variants: [lookup]}}\n"
+
+    assert refusal(board(plan)) == (
+        "no transfer asks for the variant tagger; name it in the `variants` of one, or take it out."
+    )
 
 
 def test_seed_one_of_everything_runs_first(board):
@@ -388,6 +413,8 @@ SOURCE = "sources: [conll2003], targets: [ai]"
         ("{sources: [ai], targets: [ai]}", "transfer 1: ai is source and target at once; say `regime: in-domain` without sources."),
         ("{sources: [music, music], targets: [ai]}", "transfer 1, sources names one twice: music, music."),
         (f"{{{SOURCE}, seeds: []}}", "transfer 1, seeds is [], expected a list of different whole numbers, such as [1, 2, 3]."),
+        (f"{{{SOURCE}, variants: [taggr]}}", "transfer 1: there is no variant 'taggr'. Did you mean 'tagger'? There are: tagger."),
+        (f"{{{SOURCE}, variants: []}}", "transfer 1, variants is [], expected a list of names, such as [ai, politics]."),
         (f"{{{SOURCE}, set: {{epoch: 3}}}}", f"transfer 1, variant tagger: Tagger has no setting 'epoch'. Did you mean 'epochs'? There are: {SETTINGS}."),
     ],
 )  # fmt: skip
