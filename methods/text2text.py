@@ -11,6 +11,7 @@ Departs  A prompt's wording is ours (`benchmark.models.formats`). Adam is AdamW 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from benchmark.corpus.corpus import Split
@@ -18,7 +19,7 @@ from benchmark.corpus.transfer import Domain, Transfer
 from benchmark.errors import Unsupported
 from benchmark.models import backbones, formats
 from benchmark.models.tagging import Recipe
-from benchmark.models.text2text import Adapter, Prompting, train_text2text, write_text2text
+from benchmark.models.text2text import Adapter, Prompting, Writing, check, train_text2text, write_text2text
 from benchmark.run.method import Method
 from benchmark.run.stage import Stage
 
@@ -49,7 +50,7 @@ class Settings:
     clip: float | None = None
     precision: Literal["auto", "32", "bf16"] = "auto"
     write_batch: int = 32  # sentences that are written about at once
-    adapter: str | None = None  # a type of `peft` (LORA, IA3, ..): all else stays as it is
+    adapter: Literal["LORA", "LOHA", "LOKR", "IA3"] | None = None  # of `peft`: all else stays as it is
     adapter_options: Mapping[str, Any] = field(default_factory=dict)  # of its configuration
     adapter_in: Literal["all", "target"] = "all"  # the stages of which it is all that is trained
 
@@ -65,6 +66,8 @@ class Settings:
             raise ValueError(f"warmup is a share of all steps, at least 0 and under 1; found {self.warmup}.")
         if self.adapter_options and self.adapter is None:
             raise ValueError("adapter_options belong to an adapter; say `adapter: LORA`, or another.")
+        if self.adapter is not None and find_spec("peft") is None:
+            raise ValueError("adapters need the package peft, which is not installed: pip install 'cdner[adapters]'.")
 
     @property
     def decodes(self) -> str:
@@ -82,6 +85,7 @@ class Text2Text(Method):
     def __init__(self) -> None:
         """Look each backbone up once for all the cells that one Text2Text plans."""
         self.find: Find = cache(backbones.find)
+        self.check = cache(check)
 
     def plan(self, transfer: Transfer, settings: Settings, seed: int) -> Stage:
         """Return the stage that writes about the test words.
@@ -95,6 +99,8 @@ class Text2Text(Method):
             raise Unsupported("with target_only there is nothing to learn from in zero-shot.")
         if spec.select == "source-dev":
             raise Unsupported("text2text does not select on source dev; say `select: target-dev` or `select: last`.")
+        if s.decodes == "free":
+            self.check(self.find(s.backbone, s.revision), Prompting(s.format, s.instruction))
         train = self._trainer(s, seed)
         dev = target.dev if spec.select == "target-dev" else None
         if s.target_only or spec.regime == "in-domain":
@@ -113,8 +119,7 @@ class Text2Text(Method):
             words=transfer.test,
             options=formats.names_of(target.card),
             prompting=Prompting(s.format, s.instruction),
-            decoding=s.decodes,
-            batch=s.write_batch,
+            writing=Writing(s.decodes, s.write_batch),
             precision=s.precision,
             seed=seed,
         )
@@ -141,7 +146,7 @@ class Text2Text(Method):
                 options=tuple(formats.names_of(d.card) for d in domains),
                 dev=dev,
                 prompting=Prompting(s.format, s.instruction),
-                decoding=s.decodes,
+                writing=None if dev is None else Writing(s.decodes, s.write_batch),
                 recipe=recipe,
                 seed=seed,
                 adapter=adapter,

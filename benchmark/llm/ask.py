@@ -155,6 +155,12 @@ class Asking:
         usd = None if self.price is None else self.price.usd(answer.prompt_tokens, answer.completion_tokens)
         answer = Answer(answer.text, answer.finish, answer.prompt_tokens, answer.completion_tokens, usd)
         self.answers.keep(self.llm, question, answer)
+        limited = self.work.usd is not None or self.work.tokens is not None
+        if limited and not answer.prompt_tokens and self.llm.base_url != LOCAL:
+            raise LlmError(
+                f"{self.llm.base_url}, {self.llm.model}, {question.id}: the server does not tell how many tokens an "
+                "answer took, so neither --max-usd nor --max-tokens can hold. The answer is kept; run without a limit."
+            )
         self.work.spend(usd or 0.0, tokens=answer.tokens)
         return answer
 

@@ -72,12 +72,19 @@ class Local:
                 attention_mask=torch.ones_like(numbers),
                 max_new_tokens=llm.max_tokens,
                 do_sample=drawn,
-                pad_token_id=self.model.config.eos_token_id or 0,
+                pad_token_id=self.padding,
                 **({"temperature": llm.temperature, "top_p": llm.top_p} if drawn else {}),
             )[0, size:]
         text = self.tokenizer.decode(found, skip_special_tokens=True)
         finish = "length" if len(found) >= llm.max_tokens else "stop"
         return Answer(text.strip(), finish, size, len(found))
+
+    @property
+    def padding(self) -> int:
+        """The token that stands behind an answer: the padding token, else the first that ends a text, else 0."""
+        ends = self.model.config.eos_token_id
+        named = (self.tokenizer.pad_token_id, *(ends if isinstance(ends, list) else [ends]))
+        return next((int(number) for number in named if number is not None), 0)
 
     @property
     def templated(self) -> bool:

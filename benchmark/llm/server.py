@@ -65,11 +65,12 @@ class Passing(Exception):
 
     after   seconds that the server asks to wait; None: it does not say
     torn    whether the server did answer, but nothing that could be read
+    short   whether the total wait left it less time than a try may take
     """
 
-    def __init__(self, told: str, after: float | None = None, *, torn: bool = False) -> None:
+    def __init__(self, told: str, after: float | None = None, *, torn: bool = False, short: bool = False) -> None:
         super().__init__(told)
-        self.after, self.torn = after, torn
+        self.after, self.torn, self.short = after, torn, short
 
 
 @dataclass
@@ -113,11 +114,12 @@ class Server:
         all else that does not pass, or has not passed when the total wait was over.
         """
         began, tries, torn = self.clock(), 0, 0
+        before: Passing | None = None
         while True:
             if (rest := self.resting - self.clock()) > 0:
                 await self.sleep(min(rest, max(0.0, began + self.patience.wait - self.clock())))
             try:
-                return await self.once(question)
+                return await self.once(question, began + self.patience.wait - self.clock())
             except Passing as fault:
                 tries += 1
                 torn = torn + 1 if fault.torn else 0
@@ -126,7 +128,9 @@ class Server:
                 if torn >= TORN:
                     raise LlmError(self.told(question, f"{fault} Is this an OpenAI-compatible server?")) from None
                 if pause > left:
-                    raise LlmError(self.told(question, self.given_up(fault, tries, pause))) from None
+                    said = before if fault.short and before is not None else fault
+                    raise LlmError(self.told(question, self.given_up(said, tries, pause))) from None
+                before = fault
                 if fault.after is not None:
                     self.resting = max(self.resting, self.clock() + fault.after)
                 await self.sleep(pause)
@@ -153,17 +157,22 @@ class Server:
         """Return a text that the server has sent, without the key."""
         return text.replace(self.key, MASK) if self.key and len(self.key) >= SHORTEST else text
 
-    async def once(self, question: Question) -> Answer:
-        """Return the answer of one try. Raises Passing for what can pass, and what `ask` raises for the rest."""
+    async def once(self, question: Question, left: float) -> Answer:
+        """Return the answer of one try. Raises Passing for what can pass, and what `ask` raises for the rest.
+
+        left   seconds of the total wait; a try takes no more
+        """
         import openai
 
         assert self.client is not None
+        limit = min(self.patience.timeout, max(left, 0.0))
         try:
-            async with asyncio.timeout(self.patience.timeout):
+            async with asyncio.timeout(limit):
                 raw = await self.client.chat.completions.with_raw_response.create(**self.request(question))
                 body = raw.http_response.content
         except (openai.APITimeoutError, TimeoutError):
-            raise Passing(f"there was no answer within {self.patience.timeout:g} s.") from None
+            short = limit < self.patience.timeout
+            raise Passing(f"there was no answer within {limit:.3g} s.", short=short) from None
         except openai.APIConnectionError as error:
             raise Passing(f"the server could not be reached ({_root(error)}).") from None
         except openai.APIStatusError as error:

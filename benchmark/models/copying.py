@@ -102,11 +102,6 @@ class CopyingTransformer(nn.Module):
         both = torch.logaddexp(logsigmoid(-gate)[..., 0] + by_word, logsigmoid(gate)[..., 0] + by_copy)
         return -both[target >= 0].mean()
 
-    @property
-    def decoder_config(self) -> Any:
-        """The configuration that a cache is made for."""
-        return self.decoder.config
-
     def step(self, last: Tensor, states: Tensor, mask: Tensor, ids: Tensor, cache: Any) -> tuple[Tensor, Any]:
         """Return the log-probabilities of the next sub-word behind (B, 1) -> (B, V), and the cache."""
         hidden, cache = self.write(last, states, mask, cache)

@@ -7,7 +7,7 @@ mentions; a batch of such sets is moved on by a matrix product and a comparison,
 those of the nodes that can be entered.
 
 Mentions stand in the order of the sentence: none begins before the end of the one before it, and where no word is left
-none is announced. So every text ends, and none is stuck.
+none is announced. So no text goes on for ever, and none is stuck.
 
 Shapes: B sentences, F nodes of the format, L sub-words of a prompt, V vocabulary.
 """
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from benchmark.models.formats import Format, Item
+from benchmark.score.grounding import Place
 
 VERSION = 1  # rises when a change here could change what is written or read
 
@@ -215,9 +216,19 @@ class State(NamedTuple):
     behind: int
 
 
-def read(
-    made: Nodes, written: Sequence[int], pieces: Sequence[Sequence[int]], words: Sequence[str]
-) -> tuple[list[Item], bool]:
+class Written(NamedTuple):
+    """What was read of a grounded text.
+
+    places   the words that each item copied, as (start, end), end exclusive
+    whole    whether the text was whole
+    """
+
+    items: list[Item]
+    places: list[Place]
+    whole: bool
+
+
+def read(made: Nodes, written: Sequence[int], pieces: Sequence[Sequence[int]], words: Sequence[str]) -> Written:
     """Return the items of a grounded text, each with the words of the sentence that it copied.
 
     The sub-words say which words were meant even where they do not spell them (unknown letters, folded case). Of equal
@@ -225,7 +236,6 @@ def read(
 
     written   sub-words, without the one that ends the text
     pieces    sub-words of each word
-    returns   the items, and whether the text was whole
     """
     ids = [token for piece in pieces for token in piece]
     owner = [number for number, piece in enumerate(pieces) for _ in piece]
@@ -269,23 +279,26 @@ def read(
     for layer in reversed(layers[1:]):
         found.append(layer[found[-1]])
     path = [state.at for state in reversed(found)]
-    return _items(path, made, owner, words, whole), whole
+    return _written(path, made, owner, words, whole)
 
 
-def _items(path: Sequence[int], made: Nodes, owner: Sequence[int], words: Sequence[str], whole: bool) -> list[Item]:
+def _written(path: Sequence[int], made: Nodes, owner: Sequence[int], words: Sequence[str], whole: bool) -> Written:
     """Return the items along a path of states. Of a text that was cut off, an item counts that something follows."""
-    size, items, kind, text = len(made.token), [], "", ""
-    opened = -1
+    size, kind, opened = len(made.token), "", -1
+    items: list[Item] = []
+    places: list[Place] = []
+    place: Place | None = None
     for number, (state, later) in enumerate(pairwise([*path, 0]), start=1):
         if state >= size:
             at = state - size
             opened = at if opened < 0 else opened
             if later != state + 1:
-                text, opened = " ".join(words[owner[opened] : owner[at] + 1]), -1
+                place, opened = (owner[opened], owner[at] + 1), -1
         elif made.kind[state]:
             kind = made.kind[state]
-        if kind and text:
+        if kind and place:
             if whole or number < len(path):
-                items.append(Item(kind, text))
-            kind = text = ""
-    return items
+                items.append(Item(kind, " ".join(words[slice(*place)])))
+                places.append(place)
+            kind, place = "", None
+    return Written(items, places, whole)

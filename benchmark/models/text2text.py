@@ -32,7 +32,7 @@ from benchmark.models.copying import CopyingTransformer
 from benchmark.models.formats import Format, Reading
 from benchmark.models.grammar import Nodes, Sentences, Standing
 from benchmark.models.tagging import Recipe
-from benchmark.score.grounding import Audit, ground
+from benchmark.score.grounding import Audit, Pair, Place, ground
 from benchmark.score.protocols import Prediction, strict_counts, write_predictions
 from benchmark.score.spans import Span, to_tags
 from benchmark.work import Work
@@ -65,6 +65,22 @@ class Prompting:
         return formats.find(self.format)
 
 
+@dataclass(frozen=True)
+class Writing:
+    """How texts are written.
+
+    decoding   free | grounded
+    batch      sentences that are written about at once
+    """
+
+    decoding: str
+    batch: int
+
+    def ingredient(self) -> dict[str, Any]:
+        """Return what goes into a stage's key."""
+        return dict(vars(self))
+
+
 class Row(NamedTuple):
     """One window of a sentence: its prompt, and where its words stand there."""
 
@@ -80,7 +96,8 @@ class Row(NamedTuple):
 class Texts:
     """Prompts and targets as sub-words.
 
-    cased   whether the tokenizer keeps case
+    cased     whether the tokenizer keeps case
+    longest   sub-words of a text, where the decoder has places for no more; None: as many as are wanted
     """
 
     def __init__(self, backbone: Backbone, prompting: Prompting) -> None:
@@ -88,6 +105,7 @@ class Texts:
         self.tokenizer = self.pieces_of.tokenizer
         self.pad, [*_, self.end] = int(self.tokenizer.pad_token_id), self.pieces_of.suffix
         self.start = self.pieces_of.prefix[0] if self.pieces_of.prefix else self.pad  # T5's decoder begins with padding
+        self.longest = self.whole if backbone.name == "minilm-seq2seq" else None
         self.cased = "A" in self.tokenizer.decode(self.encode("Aa"))
 
     def encode(self, text: str) -> list[int]:
@@ -98,9 +116,15 @@ class Texts:
         """Return the sub-words of each word."""
         return self.pieces_of.pieces(words)
 
+    @property
+    def whole(self) -> int:
+        """The sub-words of the longest prompt."""
+        return len(self.pieces_of.prefix) + self.pieces_of.room + len(self.pieces_of.suffix)
+
     def lacking(self) -> list[str]:
-        """Return the marks of the format that the tokenizer does not bring back. A prompt's line breaks are blanks."""
-        return [mark for mark in formats.survives(self.shape, self.tokenizer) if mark.strip()]
+        """Return the marks of a target that the tokenizer does not bring back. A prompt's line breaks are blanks."""
+        marks = {*self.shape.parts[::2], self.shape.separator}
+        return [mark for mark in formats.survives(self.shape, self.tokenizer) if mark.strip() or mark in marks]
 
     def opened(self, options: Sequence[str]) -> list[int]:
         """Return the part of a prompt before the sentence."""
@@ -115,13 +139,23 @@ class Texts:
         options   key of a type -> its name
         """
         opened = self.opened(list(options.values()))
-        suffix = self.pieces_of.suffix
-        whole = len(self.pieces_of.prefix) + self.pieces_of.room + len(suffix)
-        room = whole - len(opened) - len(suffix)
-        if room < whole // 8:
+        room = self.whole - len(opened) - len(self.pieces_of.suffix)
+        if room < self.whole // 8:
             raise PlanError(
-                f"the options take {len(opened)} of {whole} sub-words of a prompt, and leave too few for a sentence."
+                f"the options take {len(opened)} of the {self.whole} sub-words of a prompt, and leave too few for a "
+                "sentence; shorter names of types, or `instruction: false`, leave more."
             )
+        found = list(self._windows(number, sentence, options, opened, room))
+        while self.longest is not None and room > 1 and max(len(row.target) for row in found) > self.longest:
+            room //= 2
+            found = list(self._windows(number, sentence, options, opened, room))
+        yield from found
+
+    def _windows(
+        self, number: int, sentence: Sentence, options: Mapping[str, str], opened: Sequence[int], room: int
+    ) -> Iterator[Row]:
+        """Yield the windows of a sentence of which so many sub-words stand in a prompt."""
+        suffix = self.pieces_of.suffix
         pieces = [piece[:room] for piece in self.pieces(sentence.words)]
         for start, stop, own_start, own_stop in windows([len(piece) for piece in pieces], room):
             shown = pieces[start:stop]
@@ -179,6 +213,15 @@ def _pieces(backbone: Backbone) -> WordPieces:
     return found
 
 
+def check(backbone: Backbone, prompting: Prompting) -> None:
+    """Raise PlanError for a format whose marks the tokenizer does not bring back, so that no text can be read."""
+    if lacking := Texts(backbone, prompting).lacking():
+        raise PlanError(
+            f"the tokenizer of {backbone.name!r} does not bring back {', '.join(map(repr, lacking))} of the format "
+            f"{prompting.format!r}; choose another format, or `decoding: grounded`, which reads sub-words."
+        )
+
+
 class TextPairs(pl.LightningDataModule):
     """Prompts and targets in training batches of like length, in an order that seed and epoch fix."""
 
@@ -223,11 +266,6 @@ class Hub(nn.Module):
             use_cache=True,
         )  # fmt: skip
         return found.logits[:, -1].float(), found.past_key_values
-
-    @property
-    def decoder_config(self) -> Any:
-        """The configuration that a cache is made for."""
-        return self.model.config
 
 
 def bare(backbone: Backbone) -> Hub | CopyingTransformer:
@@ -293,8 +331,7 @@ class TextModel(pl.LightningModule):
     def _greedy(self, texts: Texts, given: Mapping[str, Tensor], made: Nodes | None) -> list[list[int]]:
         ids, mask = given["ids"], given["mask"]
         states = self.net.read(ids, mask)
-        config = self.net.decoder_config
-        cache: Any = EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))
+        cache: Any = EncoderDecoderCache(DynamicCache(), DynamicCache())
         standing = None
         if made is not None:
             sentences = Sentences(ids, given["begins"], given["ends"], given["inside"])
@@ -302,6 +339,7 @@ class TextModel(pl.LightningModule):
         last = torch.full_like(ids[:, :1], texts.start)
         going = torch.arange(len(ids), device=ids.device)
         limits = 3 * given["inside"].sum(1) + SPARE  # of each text, whatever it shares a batch with
+        limits = limits if texts.longest is None else limits.clamp(max=texts.longest)
         room, on = limits, torch.ones_like(limits, dtype=torch.bool)
         written = torch.full((len(ids), int(limits.max())), texts.end, device=ids.device)
         for step in range(written.size(1)):
@@ -358,10 +396,11 @@ def adapted(net: Hub | CopyingTransformer, adapter: Adapter | None, *, fresh: bo
         ) from None
 
     where = ["q", "v"] if isinstance(net, Hub) else r".*\.attention\.self\.(query|value)"
+    more: dict[str, Any] = {"feedforward_modules": []} if adapter.kind == "IA3" else {}  # peft wants them named
     new = ["crossattention", "words", "copies"] if fresh and isinstance(net, CopyingTransformer) else None
     try:
         config = get_peft_config(
-            {"peft_type": adapter.kind, "target_modules": where, "modules_to_save": new, **adapter.options}
+            {"peft_type": adapter.kind, "target_modules": where, "modules_to_save": new, **more, **adapter.options}
         )
         return get_peft_model(net, config)
     except (KeyError, TypeError, ValueError) as error:
@@ -396,7 +435,7 @@ def train_text2text(
     options: Sequence[Mapping[str, str]],
     dev: Split | None,
     prompting: Prompting,
-    decoding: str,
+    writing: Writing | None,
     recipe: Recipe,
     seed: int,
     adapter: Adapter | None = None,
@@ -407,15 +446,10 @@ def train_text2text(
     train     splits, trained jointly
     options   of each of them, and of dev (the last's): key of a type -> its name
     dev       chooses the epoch by strict F1 of what is written; None: the last epoch is kept
-    Raises PlanError for a format whose marks the tokenizer does not bring back, where decoding is free.
+    writing   how dev is written about; None where there is no dev
     """
     training.prepare(seed, work.threads)
     texts = Texts(backbone, prompting)
-    if decoding == "free" and (lacking := texts.lacking()):
-        raise PlanError(
-            f"the tokenizer of {backbone.name!r} does not bring back {', '.join(map(repr, lacking))} of the format "
-            f"{prompting.format!r}; choose another format, or `decoding: grounded`, which reads sub-words."
-        )
     net = bare(backbone) if init is None else load(init)[0]
     rows = [
         row
@@ -432,7 +466,8 @@ def train_text2text(
 
     def dev_f1() -> float:
         assert dev is not None
-        found, _ = answers(model, texts, dev, options[-1], decoding=decoding, precision=used)
+        assert writing is not None
+        found, _ = answers(model, texts, dev, options[-1], writing=writing, precision=used)
         model.train()
         return strict_counts(
             gold, [to_tags(len(s.words), p.spans) for s, p in zip(dev.sentences, found, strict=True)]
@@ -461,8 +496,7 @@ def write_text2text(
     words: Split,
     options: Mapping[str, str],
     prompting: Prompting,
-    decoding: str,
-    batch: int,
+    writing: Writing,
     precision: str,
     seed: int,
 ) -> None:
@@ -474,9 +508,11 @@ def write_text2text(
     net, backbone = load(model)
     texts = Texts(backbone, prompting)
     used = training.resolve_precision(precision)
-    found, audit = answers(TextModel(net), texts, words, options, decoding=decoding, precision=used, batch=batch)
+    found, audit = answers(TextModel(net), texts, words, options, writing=writing, precision=used)
     write_predictions(work.folder / "predictions.jsonl", found)
-    (work.folder / "audit.json").write_text(json.dumps({"decoding": decoding, "pairs": asdict(audit)}), encoding="utf8")
+    (work.folder / "audit.json").write_text(
+        json.dumps({"decoding": writing.decoding, "pairs": asdict(audit)}), encoding="utf8"
+    )
     (work.folder / "about.json").write_text(json.dumps({"precision": used}), encoding="utf8")
 
 
@@ -486,9 +522,8 @@ def answers(
     words: Split,
     options: Mapping[str, str],
     *,
-    decoding: str,
+    writing: Writing,
     precision: str,
-    batch: int = 32,
 ) -> tuple[list[Prediction], Audit]:
     """Return what a model says of every sentence, and what became of its pieces."""
     names = list(options.values())
@@ -499,48 +534,46 @@ def answers(
         if sentence.words
         for row in texts.rows(number, Sentence(sentence.id, sentence.words, None), options)
     ]
-    written = model.write(texts, rows, made if decoding == "grounded" else None, batch=batch, precision=precision)
+    grounded = made if writing.decoding == "grounded" else None
+    written = model.write(texts, rows, grounded, batch=writing.batch, precision=precision)
     parts: list[list[tuple[Row, list[int]]]] = [[] for _ in words.sentences]
     for row, ids in zip(rows, written, strict=True):
         parts[row.sentence].append((row, ids))
     found, audit = [], Audit()
     for sentence, windows_of in zip(words.sentences, parts, strict=True):
-        prediction, told = _joined(texts, sentence, windows_of, made, options, decoding)
+        prediction, told = _joined(texts, sentence, windows_of, grounded, options)
         found.append(prediction)
         audit += told
     return found, audit
 
 
 def _joined(
-    texts: Texts, sentence: Sentence, parts: Sequence[tuple[Row, list[int]]], made: Nodes, options: Mapping[str, str],
-    decoding: str,
+    texts: Texts, sentence: Sentence, parts: Sequence[tuple[Row, list[int]]], grounded: Nodes | None,
+    options: Mapping[str, str],
 ) -> tuple[Prediction, Audit]:  # fmt: skip
     """Return a sentence's prediction from what was written about its windows.
 
-    A window answers for the mentions that begin among its own words.
+    A window answers for the mentions that begin among its own words, and for what it wrote that stands nowhere.
     """
     keys = {name: key for key, name in options.items()}
-    spans: list[Span] = []
-    pairs: list[tuple[str, str]] = []
+    pairs: list[Pair] = []
+    places: list[Place | None] = []
     raws: list[str] = []
-    audit = Audit()
+    unread = 0
     for row, ids in parts:
         words = sentence.words[row.start : row.start + len(row.pieces)]
         raws.append(texts.tokenizer.decode(ids, skip_special_tokens=True))
-        if decoding == "grounded":
-            items, whole = grammar.read(made, ids, row.pieces, words)
-            reading = Reading(tuple(items), () if whole else (raws[-1],))
+        stand: Sequence[Place | None]
+        if grounded is not None:
+            written = grammar.read(grounded, ids, row.pieces, words)
+            reading, stand = Reading(tuple(written.items), () if written.whole else (raws[-1],)), written.places
         else:
             reading = texts.shape.read(raws[-1], words, list(options.values()))
-        placed = ground(words, reading.pairs, keys, cased=texts.cased, unparsable=len(reading.unread))
-        own = range(*row.own)
-        spans.extend(
-            Span(s.start + row.start, s.end + row.start, s.type) for s in placed.spans if s.start + row.start in own
-        )
-        pairs.extend(placed.pairs)
-        audit += placed.audit
-    kept: list[Span] = []
-    for span in sorted(spans):
-        if not kept or span.start >= kept[-1].end:  # a mention of the window before may reach into this one
-            kept.append(span)
-    return Prediction(sentence.id, tuple(kept), pairs=tuple(pairs), raw=" | ".join(raws)), audit
+            stand = ground(words, reading.pairs, keys, cased=texts.cased).places
+        unread += len(reading.unread)
+        for pair, place in zip(reading.pairs, stand, strict=True):
+            if place is None or row.start + place[0] in range(*row.own):
+                pairs.append(pair)
+                places.append(place and (row.start + place[0], row.start + place[1]))
+    placed = ground(sentence.words, pairs, keys, cased=texts.cased, unparsable=unread, known=places)
+    return Prediction(sentence.id, placed.spans, pairs=placed.pairs, raw=" | ".join(raws)), placed.audit

@@ -251,7 +251,8 @@ def error_rows(cells: Iterable[Cell], records: Iterable[Record], *, types: str =
 def audit_rows(cells: Iterable[Cell], records: Iterable[Record], *, types: str = "fine") -> list[AuditRow]:
     """Return the mean count of what became of generated pairs; rows of methods that write no text are left out."""
     records = list(records)
-    silent = {r["variant"] for r in records if r["status"] == "ok" and "audit" not in r}
+    told = {r["variant"] for r in records if "audit" in r}
+    silent = {r["variant"] for r in records if r["status"] == "ok"} - told
     spoken = [cell for cell in cells if cell.variant not in silent]
     found = _gather(spoken, records, types=types, find=lambda record: record.get("audit"), lacks="no audit")
     return [

@@ -18,6 +18,7 @@ from benchmark.score.spans import Span
 VERSION = 1  # rises when a change here could change a span
 
 Pair = tuple[str, str]  # type and text, as generated
+Place = tuple[int, int]  # start and end in words, end exclusive
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,12 @@ class Grounded:
 
     spans   of the pairs that were placed, in the order of their words; none overlap
     pairs   all of them as generated, with the key of the type where it is an option
+    places  where each of them was placed, as (start, end) in words; None where it was not
     """
 
     spans: tuple[Span, ...]
     pairs: tuple[Pair, ...]
+    places: tuple[Place | None, ...]
     audit: Audit
 
 
@@ -73,11 +76,13 @@ def ground(
     *,
     cased: bool = True,
     unparsable: int = 0,
+    known: Sequence[Place | None] | None = None,
 ) -> Grounded:
     """Return generated (type, text) pairs as spans of a sentence, with an audit.
 
     options      name of a type, as it was offered -> its key
     unparsable   pieces of the same text that are no pairs, to be counted with the rest
+    known        where each pair is known to stand, whatever the rules say; None for one that has to be looked for
 
     >>> found = ground(["Paris", "met", "PARIS", "Hilton"], [("place", "Paris"), ("person", "paris hilton")],
     ...                {"place": "place", "person": "person"})
@@ -89,11 +94,13 @@ def ground(
     text_places = Places(words)
     spans: list[Span] = []
     kept: list[Pair] = []
+    places: list[Place | None] = []
     audit = Audit(unparsable=unparsable)
     taken: set[int] = set()
     behind = 0
-    for name, text in pairs:
+    for number, (name, text) in enumerate(pairs):
         key = option(name, options)
+        places.append(None)
         kept.append((key if key is not None else name, text))
         if key is None:
             audit += Audit(unknown=1)
@@ -103,21 +110,21 @@ def ground(
         if not exact and not folded:
             audit += Audit(absent=1)
             continue
-        place = _chosen(exact, folded, taken, behind)
+        stands = None if known is None else known[number]
+        place = _chosen([stands] if stands else exact, [] if stands else folded, taken, behind)
         if place is None:
             audit += Audit(taken=1)
             continue
         several = len(exact or folded) > 1
         audit += Audit(exact=int(not several), ambiguous=int(several), folded=int(place in folded and cased))
         spans.append(Span(*place, key))
+        places[-1] = place
         taken.update(range(*place))
         behind = place[1]
-    return Grounded(tuple(sorted(spans)), tuple(kept), audit)
+    return Grounded(tuple(sorted(spans)), tuple(kept), tuple(places), audit)
 
 
-def _chosen(
-    exact: Sequence[tuple[int, int]], folded: Sequence[tuple[int, int]], taken: Collection[int], behind: int
-) -> tuple[int, int] | None:
+def _chosen(exact: Sequence[Place], folded: Sequence[Place], taken: Collection[int], behind: int) -> Place | None:
     """Return the place that a pair takes; None where no place is free."""
     for places in (exact, folded):
         free = [place for place in places if not any(word in taken for word in range(*place))]
@@ -147,11 +154,11 @@ class Places:
         self._folded = _Line([fold(word) for word in words])
         self.longest = len(self._folded.letters)  # folded letters of the whole sentence
 
-    def exact(self, text: str) -> list[tuple[int, int]]:
+    def exact(self, text: str) -> list[Place]:
         """Return the places where all letters are equal."""
         return self._exact.find(squeeze(text))
 
-    def folded(self, text: str) -> list[tuple[int, int]]:
+    def folded(self, text: str) -> list[Place]:
         """Return the places where the folded letters are equal."""
         return self._folded.find(fold(text))
 
@@ -174,7 +181,7 @@ class _Line:
                 offset += len(word)
                 self.ends[offset] = number + 1
 
-    def find(self, text: str) -> list[tuple[int, int]]:
+    def find(self, text: str) -> list[Place]:
         found = []
         at = self.letters.find(text) if text else -1
         while at >= 0:

@@ -1,12 +1,13 @@
 """Questions: kept answers go first, replay asks nobody, a budget ends the asking, an unread answer is asked for again."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 import yaml
-from scripted import KEY, says, status
+from scripted import KEY, completion, says, sends, status
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -34,7 +35,7 @@ def fits(text: str) -> str | None:
 
 @pytest.fixture
 def work(tmp_path, monkeypatch) -> Work:
-    monkeypatch.setenv("CDNER_LLM_WAIT_SECONDS", "0.2")
+    monkeypatch.setenv("CDNER_LLM_WAIT_SECONDS", "0.7")  # under the shortest first pause
     (tmp_path / "artefact").mkdir()
     return Work(tmp_path / "artefact", answers=tmp_path / "answers", progress=tmp_path / "progress.jsonl")
 
@@ -279,6 +280,19 @@ def test_tokens_end_the_asking(scripted, work, llm, monkeypatch):
     assert last["answered"] == 3
 
 
+@pytest.mark.parametrize("limit", ["usd", "tokens"])
+def test_a_server_that_counts_no_tokens_is_found_out_under_a_limit(scripted, work, llm, priced, limit):
+    told = completion("(port, Oslo)")
+    del told["usage"]
+    scripted.faults = [sends(json.dumps(told).encode())]
+    setattr(work, limit, 1000)
+    with pytest.raises(LlmError) as caught:
+        asked(work, llm, QUESTIONS[:1])
+
+    assert "the server does not tell how many tokens an answer took, so neither --max-usd nor" in str(caught.value)
+    assert len(list(work.answers.rglob("*.json"))) == 1
+
+
 def test_kept_answers_need_no_budget(scripted, work, llm, priced):
     asked(work, llm)
 
@@ -380,6 +394,15 @@ def test_a_local_model_draws_by_its_seed(work, folder):
 
     assert texts(warm) == texts(warm)
     assert texts(warm) != texts(replace(warm, seed=2))
+
+
+def test_a_local_model_may_have_several_tokens_that_end_a_text(work, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "several")
+    config = tmp_path / "several" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "eos_token_id": [1, 3]}))
+    llm = Llm("tiny", LOCAL, max_tokens=5, folder=str(tmp_path / "several"))
+
+    assert len(asked(work, llm, QUESTIONS[:2])) == 2
 
 
 def test_a_local_model_says_that_a_question_is_too_long(work, folder):

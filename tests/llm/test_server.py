@@ -132,7 +132,7 @@ def test_pauses_double_up_to_the_longest():
         Llm("quay-1", "http://127.0.0.1:9/v1"), Patience(100.0, 1.0, 1.0, 8.0), lambda: clock.now, clock.sleep
     )
 
-    async def never(_):
+    async def never(_, __):
         from benchmark.llm.server import Passing
 
         raise Passing("the server says 503.")
@@ -169,6 +169,15 @@ def test_a_server_that_stays_away_is_given_up_when_the_wait_is_over(scripted):
     assert told.startswith("the server says 503: ")
     assert told.endswith("within the 0.2 s that a question may take. Run again later, or set CDNER_LLM_WAIT_SECONDS.")
     assert 2 <= len(scripted.requests) <= 7
+
+
+def test_a_slow_answer_takes_no_more_than_the_wait(scripted):
+    began = time.monotonic()
+
+    told = complaint(scripted, drip(5.0), patience=Patience(0.3, 60.0, 0.05, 0.05))
+
+    assert told.startswith("there was no answer within 0.3 s.")
+    assert time.monotonic() - began < 3
 
 
 def test_a_server_that_is_not_there_is_named(scripted):

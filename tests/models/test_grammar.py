@@ -1,5 +1,7 @@
 """What grounded decoding may write, and what is read of it."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -94,11 +96,13 @@ def test_whatever_may_be_written_is_read_as_runs_of_words_and_options(name, give
             break
         written.append(number)
         found.move(torch.tensor([number]))
-    items, whole = grammar.read(made, written, pieces, words)
+    items, places, whole = grammar.read(made, written, pieces, words)
 
-    runs = {" ".join(words[a:b]) for a in range(len(words)) for b in range(a + 1, len(words) + 1)}
     assert whole
-    assert all(item.type in OPTIONS and item.text in runs for item in items)
+    assert all(item.type in OPTIONS for item in items)
+    assert [item.text for item in items] == [" ".join(words[a:b]) for a, b in places]
+    assert all(0 <= a < b <= len(words) for a, b in places)
+    assert all(one[1] <= other[0] for one, other in pairwise(places))
 
 
 @given(given=sentences())
@@ -107,17 +111,18 @@ def test_a_target_of_plain_words_is_read_back(given):
     words = [f"{number}{word.strip(':;')}x" for number, word in enumerate(words)]  # no mark is a word
     pieces = [encode(word) for word in words]
 
-    items, whole = grammar.read(nodes("typed"), target("typed", pieces, spans), pieces, words)
+    items, places, whole = grammar.read(nodes("typed"), target("typed", pieces, spans), pieces, words)
 
     assert (items, whole) == ([Item(kind, " ".join(words[a:b])) for a, b, kind in spans], True)
+    assert places == [(a, b) for a, b, _ in spans]
 
 
 def test_of_words_with_equal_sub_words_the_next_one_is_meant():
     pieces = [encode("ada")] * 3  # of which the backbone sees no case
 
-    items, whole = grammar.read(nodes("typed"), encode("ship:ada;a:ada"), pieces, ["Ada", "ADA", "ada"])
+    found = grammar.read(nodes("typed"), encode("ship:ada;a:ada"), pieces, ["Ada", "ADA", "ada"])
 
-    assert (items, whole) == ([Item("ship", "Ada"), Item("a", "ADA")], True)
+    assert found == ([Item("ship", "Ada"), Item("a", "ADA")], [(0, 1), (1, 2)], True)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +155,11 @@ def test_a_format_without_marks_between_mentions_is_refused():
 def test_a_text_that_was_cut_off_is_not_whole():
     pieces = [encode("Ada")]
 
-    assert grammar.read(nodes("typed"), encode("ship:Ada;a:A"), pieces, ["Ada"]) == ([Item("ship", "Ada")], False)
+    assert grammar.read(nodes("typed"), encode("ship:Ada;a:A"), pieces, ["Ada"]) == (
+        [Item("ship", "Ada")],
+        [(0, 1)],
+        False,
+    )
 
 
 def test_a_batch_stands_where_each_of_its_texts_does():

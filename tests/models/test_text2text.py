@@ -1,17 +1,29 @@
 """Text-to-text models: what they are shown, what they write, and that they learn to."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import DynamicCache, EncoderDecoderCache
 
 from benchmark.corpus.corpus import Sentence, Split
 from benchmark.errors import PlanError
 from benchmark.models import backbones, formats, text2text, training
 from benchmark.models.formats import Format
 from benchmark.models.tagging import Recipe
-from benchmark.models.text2text import Adapter, Prompting, TextModel, Texts, answers, train_text2text, write_text2text
+from benchmark.models.text2text import (
+    Adapter,
+    Prompting,
+    TextModel,
+    Texts,
+    Writing,
+    answers,
+    train_text2text,
+    write_text2text,
+)
 from benchmark.score.grounding import Audit
 from benchmark.score.protocols import read_predictions, strict_counts
 from benchmark.score.spans import Span, to_tags
@@ -43,7 +55,7 @@ def work(folder: Path) -> Work:
 def train(folder: Path, backbone: str, **changed) -> Path:
     given = {
         "backbone": backbones.find(backbone), "init": None, "train": (split(),), "options": (OPTIONS,), "dev": None,
-        "prompting": TYPED, "decoding": "grounded", "seed": 1,
+        "prompting": TYPED, "writing": Writing("grounded", 32), "seed": 1,
         "recipe": Recipe(epochs=2, lr=1e-2, batch=4, weight_decay=0.0, precision="32"), **changed,
     }  # fmt: skip
     train_text2text(work(folder), **given)
@@ -52,8 +64,8 @@ def train(folder: Path, backbone: str, **changed) -> Path:
 
 def write(folder: Path, model: Path, **changed) -> list:
     given = {
-        "model": model, "words": split().words_only(), "options": OPTIONS, "prompting": TYPED, "decoding": "grounded",
-        "batch": 32, "precision": "32", "seed": 1, **changed,
+        "model": model, "words": split().words_only(), "options": OPTIONS, "prompting": TYPED,
+        "writing": Writing("grounded", 32), "precision": "32", "seed": 1, **changed,
     }  # fmt: skip
     write_text2text(work(folder), **given)
     return read_predictions(folder / "predictions.jsonl")
@@ -95,7 +107,7 @@ def test_a_long_sentence_is_read_in_windows_that_answer_for_all_its_words(t5):
 def test_options_that_leave_no_room_are_refused(t5):
     texts = Texts(backbones.find(str(t5)), TYPED)
 
-    with pytest.raises(PlanError, match=r"the options take \d+ of 512 sub-words of a prompt"):
+    with pytest.raises(PlanError, match=r"the options take \d+ of the 512 sub-words of a prompt"):
         list(texts.rows(0, split().sentences[0], {str(n): "n" * 50 for n in range(20)}))
 
 
@@ -142,21 +154,29 @@ def test_grounded_decoding_takes_the_best_of_what_is_allowed(t5):
         before.append(number)
 
 
-def test_a_format_that_the_tokenizer_breaks_is_refused_where_texts_are_read(t5, tmp_path, monkeypatch):
-    barred = Format("barred", "{type}|{text}", " / ")  # the tokenizer knows neither
-    monkeypatch.setitem(formats.FORMATS, "barred", barred)
-    asked = {"prompting": Prompting("barred", instruction=False), "recipe": Recipe(epochs=1, precision="32")}
+@pytest.mark.parametrize(("shape", "broken"), [("{type}|{text}", "'|', ' / '"), ("{type} : {text}", r"' / '")])
+def test_a_format_that_the_tokenizer_breaks_is_refused_where_texts_are_read(t5, monkeypatch, shape, broken):
+    monkeypatch.setitem(formats.FORMATS, "barred", Format("barred", shape, " / "))  # the tokenizer knows neither
 
-    with pytest.raises(PlanError, match=r"does not bring back '\|', ' / ' of the format 'barred'; choose another"):
-        train(tmp_path / "free", str(t5), decoding="free", **asked)
-    train(tmp_path / "grounded", str(t5), decoding="grounded", **asked)
+    with pytest.raises(PlanError) as refused:
+        text2text.check(backbones.find(str(t5)), Prompting("barred", instruction=False))
+
+    assert f"does not bring back {broken} of the format 'barred'; choose another" in str(refused.value)
+
+
+def test_items_on_lines_are_refused_where_lines_come_back_as_blanks(t5, monkeypatch):
+    monkeypatch.setitem(formats.FORMATS, "lines", Format("lines", "{type} : {text}", "\n"))
+
+    with pytest.raises(PlanError, match=r"does not bring back '\\n' of the format 'lines'"):
+        text2text.check(backbones.find(str(t5)), Prompting("lines", instruction=False))
+    text2text.check(backbones.find(str(t5)), TYPED)
 
 
 @pytest.mark.parametrize("decoding", ["free", "grounded"])
 def test_a_text_does_not_hang_on_its_batch(t5, tmp_path, decoding):
-    model = train(tmp_path / "model", str(t5), decoding=decoding)
-    together = write(tmp_path / "together", model, decoding=decoding)
-    alone = write(tmp_path / "alone", model, decoding=decoding, batch=1)
+    model = train(tmp_path / "model", str(t5))
+    together = write(tmp_path / "together", model, writing=Writing(decoding, 32))
+    alone = write(tmp_path / "alone", model, writing=Writing(decoding, 1))
 
     assert together == alone
     assert len({prediction.raw for prediction in together}) > 1
@@ -241,6 +261,15 @@ def test_an_adapter_leaves_all_else_as_it_is(t5, tmp_path, backbone):
     )
 
 
+@pytest.mark.parametrize("kind", ["LORA", "LOHA", "LOKR", "IA3"])
+def test_every_adapter_learns_and_is_merged(t5, tmp_path, kind):
+    before = train(tmp_path / "before", str(t5))
+    after = train(tmp_path / "after", str(t5), init=before, adapter=Adapter(kind, {}))
+
+    one, other = (text2text.load(folder)[0].state_dict() for folder in (before, after))
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
 @pytest.mark.parametrize("adapter", [Adapter("LORO", {}), Adapter("LORA", {"rank": 2})])
 def test_an_adapter_that_peft_does_not_know_is_refused(t5, tmp_path, adapter):
     with pytest.raises(PlanError, match=f"adapter {adapter.kind}: peft refuses it"):
@@ -252,12 +281,86 @@ def test_a_backbone_that_writes_nothing_is_refused(bert):
         text2text.bare(backbones.find(str(bert)))
 
 
-def test_dev_chooses_the_epoch(t5, tmp_path):
-    folder = train(tmp_path / "model", str(t5), dev=split(name="dev"), recipe=Recipe(epochs=3, lr=1e-2, precision="32"))
-    fitted = json.loads((folder / "model.json").read_text())["fitted"]
+def test_dev_chooses_the_epoch_and_changes_nothing_else(t5, tmp_path, monkeypatch):
+    """The best of three is the second: the weights are those of two epochs without dev, dropout and all."""
+    f1 = iter([10.0, 30.0, 20.0])
+    monkeypatch.setattr(text2text, "strict_counts", lambda *_: SimpleNamespace(all=SimpleNamespace(f1=next(f1))))
+    recipe = Recipe(epochs=3, lr=1e-2, batch=2, precision="32")
+    chosen = train(tmp_path / "chosen", str(t5), dev=split(name="dev"), recipe=recipe)
+    two = train(tmp_path / "two", str(t5), recipe=replace(recipe, epochs=2))
+    fitted = json.loads((chosen / "model.json").read_text())["fitted"]
 
-    assert len(fitted["dev_f1"]) == 3
-    assert fitted["kept"] == 1 + fitted["dev_f1"].index(max(fitted["dev_f1"]))
+    assert (fitted["dev_f1"], fitted["kept"]) == ([10.0, 30.0, 20.0], 2)
+    one, other = (text2text.load(folder)[0].state_dict() for folder in (chosen, two))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_windows_tell_of_each_mention_once(t5, tmp_path):
+    """A mention that two windows show is one pair; each window's text is in the sentence's."""
+    model = TextModel(text2text.bare(backbones.find(str(t5))))
+    texts = Texts(backbones.find(str(t5)), TYPED)
+    words = tuple("Ada" if n % 20 == 0 else f"w{n}" for n in range(400))
+    spans = tuple(Span(n, n + 1, "PER") for n in range(0, 400, 20))
+    long = Split("quay", "test", (Sentence("quay/test/0", words, None),))
+    rows = list(texts.rows(0, Sentence("quay/test/0", words, spans), OPTIONS))
+    model.write = lambda *_, **__: [row.target[:-1] for row in rows]  # every window is written about as gold says
+    for decoding in ("free", "grounded"):
+        [found], audit = answers(model, texts, long, OPTIONS, writing=Writing(decoding, 32), precision="32")
+
+        assert sum(row.target.count(texts.encode(";")[0]) + 1 for row in rows) > len(spans)
+        assert found.spans == spans
+        assert (len(found.pairs), audit.placed) == (20, 20)
+
+
+def test_a_grounded_mention_stands_where_it_was_copied_from(t5):
+    """`ab` is the fourth word, though the letters of the first two are the same."""
+    model = TextModel(text2text.bare(backbones.find(str(t5))))
+    texts = Texts(backbones.find(str(t5)), TYPED)
+    sentence = Sentence("quay/test/0", ("a", "b", "and", "ab"), (Span(3, 4, "PER"),))
+    [row] = texts.rows(0, sentence, OPTIONS)
+    model.write = lambda *_, **__: [row.target[:-1]]
+    words = Split("quay", "test", (Sentence("quay/test/0", sentence.words, None),))
+    [found], _ = answers(model, texts, words, OPTIONS, writing=Writing("grounded", 32), precision="32")
+
+    assert found.spans == sentence.spans
+
+
+def test_the_copying_model_goes_on_from_its_cache_as_from_the_whole_text():
+    """Next scores are the same, also when a text has left the batch on the way."""
+    backbone = backbones.find("minilm-seq2seq")
+    torch.manual_seed(1)
+    net = text2text.bare(backbone).eval()
+    texts = Texts(backbone, TYPED)
+    given = texts.collate([row for s in split().sentences for row in texts.rows(0, s, OPTIONS)])
+    ids, mask, before = given["ids"], given["mask"], given["before"]
+    with torch.inference_mode():
+        states = net.read(ids, mask)
+        hidden, _ = net.write(before, states, mask)
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        rows = torch.arange(len(ids))
+        for n in range(before.size(1)):
+            if n == 3:
+                kept = torch.tensor([0, 2, 3])
+                rows = rows[kept]
+                cache.batch_select_indices(kept)
+            scores, cache = net.step(before[rows, n : n + 1], states[rows], mask[rows], ids[rows], cache)
+            whole = net.next_scores(hidden[rows, n : n + 1], states[rows], mask[rows], ids[rows])
+            assert torch.allclose(scores, whole, atol=1e-3)
+
+
+def test_the_copying_model_writes_no_more_than_it_has_places_for():
+    backbone = backbones.find("minilm-seq2seq")
+    torch.manual_seed(1)
+    net = text2text.bare(backbone)
+    texts = Texts(backbone, TYPED)
+    words = tuple(f"w{n}" for n in range(180))
+    rows = list(texts.rows(0, Sentence("x", words, None), OPTIONS))
+    texts.end = -1  # nothing ends a text
+    [written] = TextModel(net).write(texts, rows, None, batch=1, precision="32")
+    many = tuple(Span(n, n + 1, "vessel") for n in range(180))
+
+    assert len(written) == texts.longest == 512
+    assert all(len(row.target) <= 512 for row in Texts(backbone, TYPED).rows(0, Sentence("x", words, many), OPTIONS))
 
 
 def test_nothing_is_written_about_an_empty_sentence(t5):
@@ -265,6 +368,6 @@ def test_nothing_is_written_about_an_empty_sentence(t5):
     texts = Texts(backbones.find(str(t5)), TYPED)
     empty = split([("", [])], "test").words_only()
     model = TextModel(text2text.bare(backbones.find(str(t5))))
-    [found], audit = answers(model, texts, empty, OPTIONS, decoding="free", precision="32")
+    [found], audit = answers(model, texts, empty, OPTIONS, writing=Writing("free", 32), precision="32")
 
     assert (found.spans, found.pairs, found.raw, audit) == ((), (), "", Audit())
