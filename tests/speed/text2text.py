@@ -1,7 +1,8 @@
 """What text-to-text models save by dynamic padding and by batches, and what grounding costs.
 
 The model has the shape of flan-t5-base and random weights; made-up text has the lengths of CoNLL03, and MiniLM's
-sub-words. A prompt has options and the sentence. Generation writes the gold, so that lengths are as they would be.
+sub-words. A prompt has options and the sentence; with the instruction it is three times as long. Generation writes the
+gold, so that lengths are as they would be.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ OPTIONS = {kind: kind for kind in TYPES[:4]}  # as many as CoNLL03 has
 def measure() -> list[tuple[str, float, str]]:
     """Return rows (what, ratio, target)."""
     torch.manual_seed(1)
-    texts = Texts(backbones.find("minilm-seq2seq"), Prompting("typed", instruction=False))
+    texts, instructed = (Texts(backbones.find("minilm-seq2seq"), Prompting("typed", flag)) for flag in (False, True))
     model = TextModel(Gold(base()))
     precision = training.resolve_precision("auto")
     one_by_one, grounded = writing(model, texts, precision)
@@ -36,6 +37,7 @@ def measure() -> list[tuple[str, float, str]]:
             padding(model, texts, precision),
             "at least 4",
         ),
+        ("  with the instruction in every prompt", padding(model, instructed, precision), ""),
         ("generation sentence by sentence against ours, in buckets of 32", one_by_one, "at least 5"),
         ("grounded decoding against free", grounded, "at most 1.2"),
     ]
