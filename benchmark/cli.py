@@ -132,6 +132,20 @@ def card(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def distances(chosen: argparse.Namespace) -> int:
+    """Print how far the words of corpora lie from each other, which `auxiliary` goes by in a plan."""
+    from benchmark.corpus.corpus import load
+    from benchmark.corpus.similarity import table
+    from benchmark.report.distances import render
+
+    names = list(dict.fromkeys(chosen.corpus))
+    if len(names) < 2:
+        raise CdnerError("distances are between corpora: name two or more, as in `cdner distances ai music science`.")
+    splits = {name: load(name, data=data_folder(chosen), cards=card_folders(chosen)).train for name in names}
+    say(render(table(splits, chosen.features), chosen.features))
+    return 0
+
+
 def lint(chosen: argparse.Namespace) -> int:
     """Read corpora, refuse what cannot be believed, and report what would make a number lie."""
     from benchmark.corpus.card import find_cards
@@ -627,6 +641,10 @@ def parser() -> argparse.ArgumentParser:
 
     verb = add("card", card, "cdner card ai")
     verb.add_argument("corpus", metavar="CORPUS")
+
+    verb = add("distances", distances, "cdner distances ai politics science music literature", data=True)
+    verb.add_argument("corpus", nargs="+", metavar="CORPUS")
+    verb.add_argument("--features", choices=("counts", "frequencies", "tfidf"), default="counts", help="of words")
 
     verb = add("lint", lint, "cdner lint conll2003 ai music", data=True)
     verb.add_argument("corpus", nargs="*", metavar="CORPUS", help="default: every corpus")

@@ -33,6 +33,7 @@ class LabelNorm(tagger.Tagger):
         """Return the stage that tags the test words with general types."""
         sources = [d.relabel(d.general) for d in transfer.sources]
         target = transfer.target.relabel(transfer.target.general)
+        added = [d.relabel(d.general) for d in transfer.added]
         labels = tagger.Labels(GENERAL, GENERAL)
-        model = tagger.plan_tagger(transfer, settings, seed, sources, target, labels, self.find)
+        model = tagger.plan_tagger(transfer, settings, seed, sources, target, labels, self.find, added)
         return tagger.plan_tagging(transfer, settings, seed, model, {name: name for name in GENERAL})

@@ -721,6 +721,7 @@ class Laner(Method):
     """Source training, then the target; or both at once; or the target alone."""
 
     Settings = Settings
+    adds = True
 
     def __init__(self) -> None:
         """Look each encoder up once for all the cells that one Laner plans."""
@@ -743,12 +744,15 @@ class Laner(Method):
         sources = [d.relabel(d.identities) for d in transfer.sources]
         own = target.relabel(target.identities)
         own_types = tuple(target.identities.values())
+        learned = [own.train, *(d.relabel(d.identities).train for d in transfer.added)]
+        added_types = (span.type for split in learned[1:] for x in split.sentences for span in x.spans or ())
+        last_types = tuple(dict.fromkeys((*own_types, *added_types)))
         source_types = tuple(dict.fromkeys(i for d in sources for i in d.identities.values()))
-        all_types = tuple(dict.fromkeys((*own_types, *source_types)))
+        all_types = tuple(dict.fromkeys((*last_types, *source_types)))
         if s.label_space == "target" and sources and not s.target_only:
             labels_of_source, labels_of_target = all_types, all_types
         else:
-            labels_of_source, labels_of_target = source_types, own_types
+            labels_of_source, labels_of_target = source_types, last_types
 
         gold = [d.train for d in sources]
         dev = own.dev if spec.select == "target-dev" else None
@@ -756,13 +760,14 @@ class Laner(Method):
         source_dev = _merged(source_devs) if source_devs else None
         train = self._trainer(transfer, s, seed)
         if s.target_only or spec.regime == "in-domain":
-            model = train([own.train], dev, own_types, source=False)
+            allowed = {} if dev is None or last_types == own_types else {"allowed": own_types}
+            model = train(learned, dev, last_types, source=False, **allowed)
         elif spec.regime == "zero-shot":
             model = train(gold, source_dev, labels_of_source, source=True)
         elif spec.order == "joint":
             # dev is read as test will be
             allowed = {} if dev is None else {"allowed": own_types}
-            model = train([*gold, own.train], dev or source_dev, all_types, source=False, **allowed)
+            model = train([*gold, *learned], dev or source_dev, all_types, source=False, **allowed)
         elif spec.select == "source-dev":
             raise Unsupported(
                 "in sequence the head ends as the target's, so source dev cannot select it; "
@@ -771,7 +776,7 @@ class Laner(Method):
         else:
             allowed = {} if dev is None or labels_of_target == own_types else {"allowed": own_types}
             before = train(gold, None, labels_of_source, source=True)
-            model = train([own.train], dev, labels_of_target, source=False, init=before, **allowed)
+            model = train(learned, dev, labels_of_target, source=False, init=before, **allowed)
         return Stage(
             tag_laner,
             title=f"{transfer.test.corpus} seed {seed}",

@@ -80,6 +80,7 @@ class Tagger(Method):
     """Source training, then the target; or both at once; or the target alone."""
 
     Settings = Settings
+    adds = True
 
     def __init__(self) -> None:
         """Look each encoder up once for all the cells that one Tagger plans."""
@@ -90,28 +91,37 @@ class Tagger(Method):
         sources, target = transfer.sources, transfer.target
         renamed = [d.relabel(d.identities) for d in sources]
         own = target.relabel(target.identities)
-        model = plan_tagger(transfer, settings, seed, renamed, own, types_of(renamed, own), self.find)
+        added = [d.relabel(d.identities) for d in transfer.added]
+        model = plan_tagger(transfer, settings, seed, renamed, own, types_of(renamed, own, added), self.find, added)
         names = {identity: key for key, identity in target.identities.items()}
         return plan_tagging(transfer, settings, seed, model, names)
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The labels of the head, in the source stage, in the target stage, and of both."""
+    """The labels of the head: of the sources, of the target, and of what is added to the target."""
 
     source: tuple[str, ...]
     target: tuple[str, ...]
+    added: tuple[str, ...] = ()
+
+    @property
+    def last(self) -> tuple[str, ...]:
+        """Return those of the target stage: the target's, then what is added."""
+        return tuple(dict.fromkeys((*self.target, *self.added)))
 
     @property
     def joint(self) -> tuple[str, ...]:
         """Return the union, the target's first."""
-        return tuple(dict.fromkeys((*self.target, *self.source)))
+        return tuple(dict.fromkeys((*self.last, *self.source)))
 
 
-def types_of(sources: Sequence[Domain], target: Domain) -> Labels:
-    """Return the type identities of the sources, in order, and of the target."""
+def types_of(sources: Sequence[Domain], target: Domain, added: Sequence[Domain] = ()) -> Labels:
+    """Return the type identities of the sources, in order, of the target, and of mentions that are added to it."""
     return Labels(
-        tuple(dict.fromkeys(i for d in sources for i in d.identities.values())), tuple(target.identities.values())
+        tuple(dict.fromkeys(i for d in sources for i in d.identities.values())),
+        tuple(target.identities.values()),
+        tuple(dict.fromkeys(span.type for d in added for s in d.train.sentences for span in s.spans or ())),
     )
 
 
@@ -123,6 +133,7 @@ def plan_tagger(
     target: Domain,
     labels: Labels,
     find: Find = backbones.find,
+    added: Sequence[Domain] = (),
 ) -> Stage:
     """Return the stage that trains the tagger for a transfer, on domains whose gold is labels already.
 
@@ -174,26 +185,28 @@ def plan_tagger(
         )
 
     own_dev = target.dev if spec.select == "target-dev" else None
+    own = [target.train, *(d.train for d in added)]
+    foreign = {} if own_dev is None or labels.last == labels.target else {"allowed": labels.target}
     if s.target_only and spec.select == "source-dev":
         raise Unsupported(
             "with target_only there is no source to select on; say `select: target-dev` or `select: last`."
         )
     if s.target_only or spec.regime == "in-domain":
-        return train([target.train], own_dev, labels.target, source=False)
+        return train(own, own_dev, labels.last, source=False, **foreign)
     source_dev = _merged([d.dev for d in sources if d.dev is not None]) if spec.select == "source-dev" else None
     gold = [d.train for d in sources]
     if spec.regime == "zero-shot":
         return train(gold, source_dev, labels.source, source=True)
     if spec.order == "joint":
         allowed = {} if own_dev is None else {"allowed": labels.target}  # dev is read as test will be
-        return train([*gold, target.train], own_dev or source_dev, labels.joint, source=False, **allowed)
+        return train([*gold, *own], own_dev or source_dev, labels.joint, source=False, **allowed)
     if spec.select == "source-dev":
         raise Unsupported(
             "in sequence the head ends as the target's, so source dev cannot select it; "
             "say `order: joint`, or select on target-dev or last."
         )
     source = train(gold, None, labels.source, source=True)
-    return train([target.train], own_dev, labels.target, source=False, init=source)
+    return train(own, own_dev, labels.last, source=False, init=source, **foreign)
 
 
 def _merged(splits: Sequence[Split]) -> Split:

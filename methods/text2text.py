@@ -81,6 +81,7 @@ class Text2Text(Method):
     """Source training, then the target; or both at once; or the target alone."""
 
     Settings = Settings
+    adds = True
 
     def __init__(self) -> None:
         """Look each backbone up once for all the cells that one Text2Text plans."""
@@ -102,15 +103,16 @@ class Text2Text(Method):
         if s.decodes == "free":
             self.check(self.find(s.backbone, s.revision), Prompting(s.format, s.instruction))
         train = self._trainer(s, seed)
+        own = [*transfer.added, target]  # options of the last are dev's
         dev = target.dev if spec.select == "target-dev" else None
         if s.target_only or spec.regime == "in-domain":
-            model = train([target], dev, source=False)
+            model = train(own, dev, source=False)
         elif spec.regime == "zero-shot":
             model = train(transfer.sources, None, source=True)
         elif spec.order == "joint":
-            model = train([*transfer.sources, target], dev, source=False)
+            model = train([*transfer.sources, *own], dev, source=False)
         else:
-            model = train([target], dev, source=False, init=train(transfer.sources, None, source=True))
+            model = train(own, dev, source=False, init=train(transfer.sources, None, source=True))
         return Stage(
             write_text2text,
             title=f"{transfer.test.corpus} seed {seed}",

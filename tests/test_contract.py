@@ -18,7 +18,7 @@ from transformers import BertConfig, BertModel, BertTokenizer
 
 import methods
 from benchmark.corpus.corpus import Corpus, Sentence, Split, load
-from benchmark.corpus.transfer import Spec, Transfer, build
+from benchmark.corpus.transfer import Auxiliary, Spec, Transfer, build
 from benchmark.errors import Unsupported
 from benchmark.run.stage import Stage, pack, unpack
 from benchmark.score.protocols import PROTOCOLS, Gold, Prediction, read_predictions, relabel, score
@@ -72,6 +72,7 @@ REGIMES = {
     "joint-source-dev": Spec(("quay",), "sky", order="joint", select="source-dev"),
     "in-domain": Spec((), "sky", "in-domain"),
     "zero-shot": Spec(("quay",), "sky", "zero-shot", select="source-dev"),
+    "added": Spec(("quay",), "sky", auxiliary=Auxiliary(("bay",), 0.7)),
     "fraction": Spec(("quay",), "sky", "fraction", 0.5, draw=1),
     "sentences": Spec(("quay",), "sky", "sentences", 2.0, select="last", draw=1),
     "shots": Spec(("quay",), "sky", "shots", 1.0, select="last", draw=1),
@@ -87,6 +88,13 @@ name: quay
 source: {train: {path: quay/train.txt}, dev: {path: quay/dev.txt}, test: {path: quay/test.txt}}
 types:
   vessel: {general: miscellaneous}
+  person: {general: person}
+""",
+    "bay": """\
+name: bay
+source: {train: {path: bay/train.txt}, dev: {path: bay/dev.txt}, test: {path: bay/test.txt}}
+types:
+  boat: {general: miscellaneous}
   person: {general: person}
 """,
     "sky": """\
@@ -105,6 +113,11 @@ TEXTS = {
         "dev": ["Fram/B-vessel sank", "Ada/B-person"],
         "test": ["Aurora/B-vessel met Ada/B-person"],
     },
+    "bay": {
+        "train": ["Sula/B-boat rocked", "Ada/B-person slept", "Sula/B-boat met Lund/B-person"],
+        "dev": ["Sula/B-boat"],
+        "test": ["Sula/B-boat"],
+    },
     "sky": {
         "train": ["Vega/B-star shines", "Tycho/B-astronomer Brahe/I-astronomer slept", "night", "Vega/B-star set"],
         "dev": ["Tycho/B-astronomer saw Vega/B-star", "fog"],
@@ -121,7 +134,7 @@ def columns(sentences: list[str]) -> str:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Return a folder of two cards and their files."""
+    """Return a folder of cards and their files."""
     folder = tmp_path_factory.mktemp("data")
     for name, card in CARDS.items():
         (folder / f"{name}.yaml").write_text(card)
@@ -175,7 +188,7 @@ class House:
         return build(spec, data=self.data, cards=(self.data,))
 
     def plan(self, spec: Spec, *, seed: int = 1) -> Stage:
-        return self.method.plan(self.transfer(spec), self.settings, seed)
+        return self.method.planned(self.transfer(spec), self.settings, seed)
 
     def plan_for(self, words: Split) -> Stage:
         """Return the first supported plan, with other words to predict."""
@@ -242,6 +255,17 @@ def words(*sentences: str) -> Split:
 
 
 # ---------------------------------------------------------------------------------------------- every regime
+
+
+def test_added_data_is_learned_from_or_refused(house):
+    if not house.method.adds:
+        with pytest.raises(Unsupported, match="does not learn from added data"):
+            house.plan(REGIMES["added"])
+        return
+    added = house.plan(REGIMES["added"])
+
+    assert "bay" in {split.corpus for stage in added.graph() for split in stage.splits}
+    assert added.key != house.plan(REGIMES["supervised"]).key
 
 
 @pytest.mark.parametrize("regime", REGIMES)

@@ -7,12 +7,13 @@ split has no road into a method. Limited regimes draw nested samples: 1% is insi
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from benchmark.corpus import similarity
 from benchmark.corpus.card import Card
 from benchmark.corpus.corpus import Corpus, Sentence, Split, load
 from benchmark.errors import PlanError
@@ -25,6 +26,49 @@ LIMITED = ("fraction", "sentences", "shots")
 REGIMES = (*FULL, *LIMITED)
 SELECTS = ("target-dev", "source-dev", "last")
 DEVS = ("card", "none")
+CHOICES = ("random", "similar", "dissimilar")
+FOREIGN = ("own", "shared", "miscellaneous")
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """Added data: sentences of other domains' train, learned together with the target's (Gravil et al., 3.1, 3.3).
+
+    corpora    the pool is their train splits, merged
+    share      of the pool's sentences
+    choose     `random`; `similar`, `dissimilar`: the nearest, the farthest domain first, at random within one. A larger
+               share holds a smaller one of the same draw
+    features   what is near: a name of `similarity.FEATURES`
+    types      what becomes of a mention whose type the target does not share: `own`, it stays a type of its own, which
+               is never predicted for the target; `shared`, its words are outside; `miscellaneous`, it is that
+    """
+
+    corpora: tuple[str, ...]
+    share: float
+    choose: str = "random"
+    features: str = "counts"
+    types: str = "own"
+
+    @property
+    def label(self) -> str:
+        """Return what cells and tables call it.
+
+        >>> Auxiliary(("music", "science"), 0.3, "similar").label
+        'similar-0.3'
+        """
+        return f"{self.choose}-{self.share:g}"
+
+    def check(self, spec: "Spec") -> None:
+        """Raise PlanError for what means nothing in a transfer."""
+        for name in self.corpora:
+            if name == spec.target or name in spec.sources:
+                raise PlanError(f"auxiliary: {name} is the {'target' if name == spec.target else 'source'} already.")
+        if not self.corpora or len(set(self.corpora)) < len(self.corpora):
+            raise PlanError("auxiliary: name the corpora to add from, each once.")
+        if not 0 < self.share <= 1:
+            raise PlanError(f"auxiliary: share is above 0 and at most 1; found {self.share:g}. 30% is written 0.3.")
+        if spec.regime == "zero-shot":
+            raise PlanError("auxiliary: in zero-shot nothing is learned of the target to add to; name it in `sources`.")
 
 
 @dataclass(frozen=True)
@@ -39,15 +83,17 @@ class Spec:
     select: str = "target-dev"
     draw: int | None = None
     dev: str = "card"
+    auxiliary: Auxiliary | None = None
 
     @property
     def regime_label(self) -> str:
-        """Return the regime with its amount, as cells and tables name it.
+        """Return the regime with its amount and what is added, as cells and tables name it.
 
         >>> Spec(("conll2003",), "movie", "fraction", 0.01).regime_label
         'fraction-0.01'
         """
-        return self.regime if self.amount is None else f"{self.regime}-{self.amount:g}"
+        label = self.regime if self.amount is None else f"{self.regime}-{self.amount:g}"
+        return label if self.auxiliary is None else f"{label}+{self.auxiliary.label}"
 
     @property
     def place(self) -> str:
@@ -88,6 +134,8 @@ class Spec:
             raise PlanError(f"the amount of {self.regime} must be above 0; found {self.amount:g}.")
         if self.regime == "fraction" and self.amount is not None and self.amount > 1:
             raise PlanError(f"a fraction is at most 1; found {self.amount:g}. 5% is written 0.05.")
+        if self.auxiliary is not None:
+            self.auxiliary.check(self)
         if self.regime in ("sentences", "shots") and self.amount is not None and self.amount != int(self.amount):
             raise PlanError(f"{self.regime} takes a whole number; found {self.amount:g}.")
 
@@ -129,12 +177,16 @@ class Domain:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Sources and a target as the regime shows them, and the words of the target's test split."""
+    """Sources and a target as the regime shows them, and the words of the target's test split.
+
+    added   domains of which some sentences are learned together with the target's; they have no dev
+    """
 
     spec: Spec
     sources: tuple[Domain, ...]
     target: Domain
     test: Split  # words only
+    added: tuple[Domain, ...] = ()
 
 
 def once(split: Split, how: Hashable, make: Callable[[], Split]) -> Split:
@@ -181,7 +233,58 @@ def build(
         raise PlanError(f"{spec.target} has no dev split to select on; say `select: last`.")
     if spec.select == "source-dev" and any(s.dev is None for s in sources):
         raise PlanError(f"a source among {', '.join(spec.sources)} has no dev split to select on; say `select: last`.")
-    return Transfer(spec, tuple(sources), Domain(corpus.card, train, dev), _words_only(corpus.test))
+    target = Domain(corpus.card, train, dev)
+    added: tuple[Domain, ...] = ()
+    if spec.auxiliary is not None:
+        pool = [corpora(name, data=data, cards=cards) for name in spec.auxiliary.corpora]
+        added = chosen(spec.auxiliary, target, [Domain(c.card, c.train, None) for c in pool], spec.draw or 1)
+    return Transfer(spec, tuple(sources), target, _words_only(corpus.test), added)
+
+
+def chosen(auxiliary: Auxiliary, target: Domain, pool: Sequence[Domain], draw: int) -> tuple[Domain, ...]:
+    """Return the domains of a pool with the sentences that are added to a target's; none of which nothing is added.
+
+    Raises PlanError where mentions are to be miscellaneous and a corpus has no such type.
+    """
+    order = dict.fromkeys(auxiliary.corpora, 0)
+    if auxiliary.choose != "random":
+        near = list(similarity.distances(target.train, tuple(d.train for d in pool), auxiliary.features))
+        order = {name: n for n, name in enumerate(near if auxiliary.choose == "similar" else near[::-1])}
+    sentences = [(order[d.name], _drawn(draw, s), d.name, s.id) for d in pool for s in d.train.sentences]
+    count = max(1, round(auxiliary.share * len(sentences)))
+    taken = {(name, id) for _, _, name, id in sorted(sentences)[:count]}
+    found = []
+    for domain in pool:
+        ids = frozenset(id for name, id in taken if name == domain.name)
+        if ids:
+            part = once(domain.train, ("added", ids), partial(_part, domain.train, ids))
+            found.append(replace(domain, train=part).relabel(_foreign(auxiliary.types, domain, target)))
+    return tuple(found)
+
+
+def _part(split: Split, ids: Collection[str]) -> Split:
+    return Split(split.corpus, split.name, tuple(s for s in split.sentences if s.id in ids))
+
+
+def _foreign(types: str, domain: Domain, target: Domain) -> dict[str, str | None]:
+    """Return what becomes of each type of an added domain: a key of its own, or None where its words are outside."""
+    known = set(target.identities.values())
+    if types == "own":
+        return {key: key for key in domain.types}
+    if types == "shared":
+        return {key: key if identity in known else None for key, identity in domain.identities.items()}
+    rest = next((key for key, i in domain.identities.items() if i == "miscellaneous" and i in known), None)
+    if rest is None:
+        raise PlanError(
+            f"auxiliary: {domain.name} and {target.name} share no type `miscellaneous` that other types could become; "
+            "say `types: own` or `types: shared`."
+        )
+    return {key: key if identity in known else rest for key, identity in domain.identities.items()}
+
+
+def _drawn(draw: int, sentence: Sentence) -> bytes:
+    """Return what puts sentences into the order of a draw."""
+    return hashlib.sha256(f"{draw}\t{sentence.id}\t{' '.join(sentence.words)}".encode()).digest()
 
 
 def shown(spec: Spec, train: Split, dev: Split | None) -> tuple[Split, Split | None]:
@@ -215,9 +318,7 @@ def sample(split: Split, regime: str, amount: float, draw: int) -> Split:
                 `amount` mentions of every type that has as many (greedy)
     Raises PlanError when more is asked than there is.
     """
-    order = sorted(
-        split.sentences, key=lambda s: hashlib.sha256(f"{draw}\t{s.id}\t{' '.join(s.words)}".encode()).digest()
-    )
+    order = sorted(split.sentences, key=lambda s: _drawn(draw, s))
     if regime == "shots":
         taken = _shots(order, int(amount))
     else:
@@ -241,7 +342,9 @@ def _shots(order: list[Sentence], amount: int) -> set[str]:
 
 def describe(spec: Spec) -> dict[str, Any]:
     """Return the spec as a record keeps it."""
+    added = {} if spec.auxiliary is None else {"auxiliary": asdict(spec.auxiliary)}
     return {
+        **added,
         "sources": list(spec.sources),
         "order": spec.order,
         "target": spec.target,

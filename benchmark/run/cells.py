@@ -93,7 +93,7 @@ def plan_cells(
         settings = settings_of[changed]
         final, reason = None, None
         try:
-            final = method.plan(transfer, settings, cell.seed)
+            final = method.planned(transfer, settings, cell.seed)
         except Unsupported as error:
             reason = str(error)
         known = records.read(board.folder, cell.name)
@@ -103,7 +103,7 @@ def plan_cells(
 
 def gold_of(transfer: Transfer, test: Split) -> str:
     """Return a hash of what turns predictions into scores: gold, the types' general types, the cards' versions."""
-    versions = {d.name: d.card.version for d in (*transfer.sources, transfer.target)}
+    versions = {d.name: d.card.version for d in (*transfer.sources, transfer.target, *transfer.added)}
     text = json.dumps([test.hash, transfer.target.general, versions], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

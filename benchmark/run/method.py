@@ -10,19 +10,21 @@ from typing import Any, ClassVar, Literal, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from benchmark.corpus.transfer import Transfer
-from benchmark.errors import PlanError, nearest
+from benchmark.errors import PlanError, Unsupported, nearest
 from benchmark.run.stage import Stage
 
 
 class Method(ABC):
     """One paper's algorithm.
 
-    `level` says which types its predictions carry: the target's own (`fine`) or the general ones (`general`).
+    `level` says which types its predictions carry: the target's own (`fine`) or the general ones (`general`). A method
+    that does not say `adds` is skipped in transfers with added data.
     One instance plans all the cells of a board: what it looks up once, it may keep.
     """
 
     Settings: ClassVar[type]  # a frozen dataclass; its defaults are the paper's
     level: ClassVar[Literal["fine", "general"]] = "fine"
+    adds: ClassVar[bool] = False  # whether it learns from a transfer's added data
 
     @abstractmethod
     def plan(self, transfer: Transfer, settings: Any, seed: int) -> Stage:
@@ -31,6 +33,12 @@ class Method(ABC):
         The stage's artefact holds `predictions.jsonl`. Raises Unsupported, with a reason, for a transfer that
         the method cannot do.
         """
+
+    def planned(self, transfer: Transfer, settings: Any, seed: int) -> Stage:
+        """Return what `plan` returns. Raises Unsupported where it would leave out what the transfer asks for."""
+        if transfer.added and not self.adds:
+            raise Unsupported(f"{type(self).__name__} does not learn from added data (`auxiliary`).")
+        return self.plan(transfer, settings, seed)
 
     @classmethod
     def settings(cls, changed: Mapping[str, Any], where: str = "set") -> Any:

@@ -167,7 +167,7 @@ def total(values: Iterable[float | None]) -> float | None:
 
 def corpora_of(transfer: Transfer) -> dict[str, Any]:
     """Return the corpora of a transfer as a record keeps them: card versions, and the hash of train as it was shown."""
-    domains = (*transfer.sources, transfer.target)
+    domains = (*transfer.sources, transfer.target, *transfer.added)
     return {d.name: {"version": d.card.version, "train": d.train.hash[:16]} for d in domains}
 
 

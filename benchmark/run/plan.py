@@ -3,7 +3,8 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import yaml
 
 from benchmark import paths
 from benchmark.corpus.card import OnceLoader, find_cards
-from benchmark.corpus.transfer import DEVS, LIMITED, ORDERS, REGIMES, SELECTS, Spec
+from benchmark.corpus.similarity import FEATURES
+from benchmark.corpus.transfer import CHOICES, DEVS, FOREIGN, LIMITED, ORDERS, REGIMES, SELECTS, Auxiliary, Spec
 from benchmark.errors import PlanError, UnknownName, nearest
 
 BOARD_KEYS = ("about", "variants", "transfers", "seeds", "budget")
 VARIANT_KEYS = ("method", "set")
 TRANSFER_KEYS = (
     "sources", "target", "targets", "order", "regime", "draws", "select", "dev", "seeds", "set", "variants",
+    "auxiliary",
 )  # fmt: skip
 EXAMPLES = {"fraction": 0.05, "sentences": 40, "shots": 5}
 BUDGET_KEYS = ("minutes_per_stage", "gib_per_stage")
@@ -240,9 +243,10 @@ def _transfers(
             )
     regime, amount = _regime(top.get("regime", "supervised" if sources else "in-domain"), where)
     own_seeds = whole_numbers(top["seeds"], f"{where}, seeds") if "seeds" in top else seeds
+    added = _auxiliary(top["auxiliary"], f"{where}, auxiliary", known) if "auxiliary" in top else [None]
     draws: list[int | None] = [None]
     if "draws" in top:
-        if amount is None:
+        if amount is None and None in added:
             raise PlanError(f"{where}: draws belong to the regimes {', '.join(LIMITED)}; {regime} shows all there is.")
         draws = list(whole_numbers(top["draws"], f"{where}, draws"))
         if 0 in draws:
@@ -252,14 +256,14 @@ def _transfers(
     dev = choice(top.get("dev", "card"), f"{where}, dev", DEVS)
     changed = mapping(top.get("set") or {}, f"{where}, set")
     specs = []
-    for target in targets:
-        for draw in draws:
-            spec = Spec(tuple(sources), target, regime, amount, order, select, draw, dev)
-            try:
-                spec.check()
-            except PlanError as error:
-                raise PlanError(f"{where}: {error}") from None
-            specs.append(spec)
+    for target, pool, draw in product(targets, added, draws):
+        others = pool and replace(pool, corpora=tuple(name for name in pool.corpora if name != target))
+        spec = Spec(tuple(sources), target, regime, amount, order, select, draw, dev, others)
+        try:
+            spec.check()
+        except PlanError as error:
+            raise PlanError(f"{where}: {error}") from None
+        specs.append(spec)
     return specs, own_seeds, changed
 
 
@@ -273,6 +277,28 @@ def _asked_of(entry: Mapping[str, Any], where: str, variants: list[Variant]) -> 
                 f"{where}: there is no variant {name!r}.{nearest(name, known)} There are: {', '.join(known)}."
             )
     return asked
+
+
+def _auxiliary(entry: Any, where: str, known: Mapping[str, Path]) -> list[Auxiliary | None]:
+    """Return the kinds of added data that a transfer asks for: every share, every choice. A share of 0 adds nothing."""
+    top = mapping(entry, where, tuple(f.name for f in fields(Auxiliary)))
+    corpora = names(top.get("corpora"), f"{where}, corpora")
+    for name in corpora:
+        if name not in known:
+            raise UnknownName(
+                f"{where}: there is no corpus {name!r}.{nearest(name, known)} There are: {', '.join(known)}."
+            )
+    shares = top.get("share")
+    shares = shares if isinstance(shares, list) else [shares]
+    for share in shares:
+        if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 <= share <= 1:
+            raise PlanError(f"{where}, share is {short(share)}, expected a number from 0 to 1, or a list of them.")
+    chosen = top.get("choose", CHOICES[0])
+    chosen = [choice(one, f"{where}, choose", CHOICES) for one in (chosen if isinstance(chosen, list) else [chosen])]
+    features = choice(top.get("features", FEATURES[0]), f"{where}, features", FEATURES)
+    types = choice(top.get("types", FOREIGN[0]), f"{where}, types", FOREIGN)
+    some = [Auxiliary(tuple(corpora), float(x), how, features, types) for how in chosen for x in shares if x]
+    return [*([None] if 0 in shares else []), *some]
 
 
 def _regime(value: Any, where: str) -> tuple[str, float | None]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmark.corpus.card import Card, Format, TypeCard
 from benchmark.corpus.corpus import Corpus, Sentence, Split
-from benchmark.corpus.transfer import Domain, Spec, build, describe, sample, shown
+from benchmark.corpus.transfer import Auxiliary, Domain, Spec, build, describe, sample, shown
 from benchmark.errors import PlanError
 from benchmark.score.spans import Span
 
@@ -353,3 +353,103 @@ def test_a_spec_is_described_without_its_draw():
 def test_a_place_names_sources_target_and_regime():
     assert Spec(("news", "films"), "harbour", "shots", 5.0).place == "news+films--harbour/shots-5"
     assert Spec((), "harbour", "in-domain").place == "--harbour/in-domain"
+
+
+# ---------------------------------------------------------------------------------------------- added data
+
+
+POOL = Auxiliary(("north", "south"), 0.5)
+
+
+def added(auxiliary: Auxiliary, draw: int | None = None, read=corpora) -> dict[str, list[str]]:
+    """Return the ids of the sentences that are added, by corpus."""
+    transfer = build(Spec(("sea",), "harbour", draw=draw, auxiliary=auxiliary), corpora=read)
+    return {domain.name: [s.id for s in domain.train.sentences] for domain in transfer.added}
+
+
+def test_added_data_is_a_share_of_the_merged_pool_with_its_gold():
+    transfer = build(Spec(("sea",), "harbour", auxiliary=POOL), corpora=corpora)
+
+    assert sum(len(domain.train.sentences) for domain in transfer.added) == 60
+    assert {domain.name for domain in transfer.added} == {"north", "south"}
+    assert all(domain.dev is None for domain in transfer.added)
+    known = {s.id: s for name in POOL.corpora for s in split("train", 60, name).sentences}
+    assert all(s == known[s.id] for domain in transfer.added for s in domain.train.sentences)
+
+
+@pytest.mark.parametrize("choose", ["random", "similar", "dissimilar"])
+@given(draw=st.integers(1, 5), one=st.floats(0.01, 1), other=st.floats(0.01, 1))
+def test_less_added_data_is_inside_more(choose, draw, one, other):
+    small, large = (added(replace(POOL, share=share, choose=choose), draw) for share in sorted((one, other)))
+
+    assert all(set(ids) <= set(large[name]) for name, ids in small.items())
+
+
+def test_the_nearest_domain_is_added_first_and_the_farthest():
+    """The north speaks as the harbour does, the south of other things."""
+
+    def read(name, **options):
+        found = corpora(name, **options)
+        words = ("far", "away", "no", "ship", "ever", "came")
+        other = [replace(s, words=words) for s in found.train.sentences]
+        return replace(found, train=replace(found.train, sentences=tuple(other))) if name == "south" else found
+
+    near, far = (added(replace(POOL, share=0.25, choose=choose), read=read) for choose in ("similar", "dissimilar"))
+
+    assert {name: len(ids) for name, ids in near.items()} == {"north": 30}
+    assert {name: len(ids) for name, ids in far.items()} == {"south": 30}
+    assert len(added(replace(POOL, share=0.75, choose="similar"), read=read)["north"]) == 60
+
+
+def foreign(types: str) -> set[str]:
+    """Return the identities of the added mentions, where the target knows persons and miscellaneous alone."""
+
+    def read(name, **options):
+        found = corpora(name, **options)
+        misc = TypeCard("miscellaneous", "miscellaneous", "miscellaneous")
+        kinds = {"person": found.card.types["person"], "miscellaneous": misc}
+        if name != "harbour":
+            kinds |= found.card.types
+        return replace(found, card=replace(found.card, types=kinds))
+
+    transfer = build(Spec(("sea",), "harbour", auxiliary=replace(POOL, types=types)), corpora=read)
+    return {
+        domain.identities[span.type] for domain in transfer.added for s in domain.train.sentences for span in s.spans
+    }
+
+
+def test_types_that_the_target_lacks_become_what_is_asked_for():
+    assert foreign("own") == {"vessel", "location", "person"}
+    assert foreign("shared") == {"person"}
+    assert foreign("miscellaneous") == {"person", "miscellaneous"}
+
+
+def test_where_nothing_is_miscellaneous_nothing_can_become_it():
+    with pytest.raises(PlanError, match="north and harbour share no type `miscellaneous`"):
+        build(Spec(("sea",), "harbour", auxiliary=replace(POOL, types="miscellaneous")), corpora=corpora)
+
+
+@pytest.mark.parametrize(
+    ("changed", "spec", "message"),
+    [
+        ({"corpora": ("harbour",)}, {}, "harbour is the target already"),
+        ({"corpora": ("sea",)}, {}, "sea is the source already"),
+        ({"corpora": ()}, {}, "name the corpora to add from"),
+        ({"share": 0.0}, {}, "share is above 0 and at most 1; found 0"),
+        ({"share": 30.0}, {}, "found 30. 30% is written 0.3"),
+        ({}, {"regime": "zero-shot", "select": "last"}, "in zero-shot nothing is learned of the target"),
+    ],
+)
+def test_added_data_that_means_nothing_is_refused(changed, spec, message):
+    with pytest.raises(PlanError, match=message):
+        Spec(("sea",), "harbour", auxiliary=replace(POOL, **changed), **spec).check()
+
+
+def test_added_data_is_told_in_place_and_record():
+    spec = Spec(("sea",), "harbour", auxiliary=replace(POOL, choose="similar"))
+
+    assert spec.place == "sea--harbour/supervised+similar-0.5"
+    assert describe(spec)["auxiliary"] == {
+        "corpora": ("north", "south"), "share": 0.5, "choose": "similar", "features": "counts", "types": "own",
+    }  # fmt: skip
+    assert "auxiliary" not in describe(Spec(("sea",), "harbour"))

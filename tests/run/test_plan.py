@@ -19,7 +19,7 @@ TRANSFERS = "transfers:\n  - {sources: [conll2003], targets: [ai]}\n"
 METHODS = ", ".join(methods.METHODS)
 CORPORA = ", ".join(find_cards())
 SETTINGS = ", ".join(f.name for f in fields(methods.find("tagger").Settings))
-KEYS = "sources, target, targets, order, regime, draws, select, dev, seeds, set, variants"
+KEYS = "sources, target, targets, order, regime, draws, select, dev, seeds, set, variants, auxiliary"
 
 
 @pytest.fixture
@@ -134,6 +134,25 @@ def test_a_transfer_may_be_for_some_variants(board):
         "lookup/conll2003--ai/supervised/seed1",
         "lookup/conll2003--music/supervised/seed1",
     ]
+
+
+def test_added_data_comes_in_every_share_and_choice(board):
+    folder = board("""\
+        variants: {tagger: {method: tagger}}
+        transfers:
+          - sources: [conll2003]
+            targets: [ai, music]
+            auxiliary: {corpora: [ai, music, science], share: [0, 0.1, 0.5], choose: [random, similar]}
+    """)
+    cells = read_board(folder).cells
+
+    assert [cell.spec.regime_label for cell in cells if cell.spec.target == "ai"] == [
+        "supervised", "supervised+random-0.1", "supervised+random-0.5", "supervised+similar-0.1",
+        "supervised+similar-0.5",
+    ]  # fmt: skip
+    assert {(c.spec.target, c.spec.auxiliary.corpora) for c in cells if c.spec.auxiliary} == {
+        ("ai", ("music", "science")), ("music", ("ai", "science")),
+    }  # fmt: skip
 
 
 def test_a_variant_that_no_transfer_asks_for_is_refused(board):
@@ -413,6 +432,13 @@ SOURCE = "sources: [conll2003], targets: [ai]"
         ("{sources: [ai], targets: [ai]}", "transfer 1: ai is source and target at once; say `regime: in-domain` without sources."),
         ("{sources: [music, music], targets: [ai]}", "transfer 1, sources names one twice: music, music."),
         (f"{{{SOURCE}, seeds: []}}", "transfer 1, seeds is [], expected a list of different whole numbers, such as [1, 2, 3]."),
+        (f"{{{SOURCE}, auxiliary: [ai]}}", "transfer 1, auxiliary is ['ai'], expected a mapping with corpora, share, choose, features, types."),
+        (f"{{{SOURCE}, auxiliary: {{share: 0.1}}}}", "transfer 1, auxiliary, corpora is None, expected a list of names, such as [ai, politics]."),
+        (f"{{{SOURCE}, auxiliary: {{corpora: [musik], share: 0.1}}}}", f"transfer 1, auxiliary: there is no corpus 'musik'. Did you mean 'music'? There are: {CORPORA}."),
+        (f"{{{SOURCE}, auxiliary: {{corpora: [music]}}}}", "transfer 1, auxiliary, share is None, expected a number from 0 to 1, or a list of them."),
+        (f"{{{SOURCE}, auxiliary: {{corpora: [music], share: 10}}}}", "transfer 1, auxiliary, share is 10, expected a number from 0 to 1, or a list of them."),
+        (f"{{{SOURCE}, auxiliary: {{corpora: [music], share: 0.1, choose: near}}}}", "transfer 1, auxiliary, choose is 'near'. There are: random, similar, dissimilar."),
+        (f"{{{SOURCE}, auxiliary: {{corpora: [conll2003], share: 0.1}}}}", "transfer 1: auxiliary: conll2003 is the source already."),
         (f"{{{SOURCE}, variants: [taggr]}}", "transfer 1: there is no variant 'taggr'. Did you mean 'tagger'? There are: tagger."),
         (f"{{{SOURCE}, variants: []}}", "transfer 1, variants is [], expected a list of names, such as [ai, politics]."),
         (f"{{{SOURCE}, set: {{epoch: 3}}}}", f"transfer 1, variant tagger: Tagger has no setting 'epoch'. Did you mean 'epochs'? There are: {SETTINGS}."),
