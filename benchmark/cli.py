@@ -334,7 +334,9 @@ def table(chosen: argparse.Namespace) -> int:
     if chosen.write is not None or chosen.check is not None:
         return committed_tables(board, chosen)
     shape = next((s for s in ("errors", "audit") if getattr(chosen, s)), "types" if chosen.per_type else "rows")
-    print_tables(board, chosen.format, chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type)
+    print_tables(
+        board, chosen.format, chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type, worst=chosen.worst
+    )
     return 0
 
 
@@ -352,8 +354,9 @@ def committed_tables(board: Any, chosen: argparse.Namespace) -> int:
 
 
 def print_tables(
-    board: Any, format: str, protocol: str, levels: list[str], *, shape: str = "rows", target: str | None = None
-) -> None:
+    board: Any, format: str, protocol: str, levels: list[str], *, shape: str = "rows", target: str | None = None,
+    worst: bool = False,
+) -> None:  # fmt: skip
     """Print the tables of a board at some type levels."""
     from benchmark.report import table as tables
 
@@ -373,6 +376,8 @@ def print_tables(
         else:
             rows.extend(tables.rows(cells, records, protocol=protocol, types=level))
     colour = format == "terminal" and out.is_terminal
+    if worst and shape == "rows" and format not in ("csv", "json"):
+        rows = [tables.with_worst(table) for table in tables.tables(rows)]
     text = tables.render(rows, format, width=out.width if format == "terminal" else 80, colour=colour)
     print(text.rstrip("\n"))  # noqa: T201
 
@@ -713,6 +718,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--errors", action="store_true", help="wrong type, wrong boundary, missed, spurious instead of F1"
     )
+    verb.add_argument("--worst", action="store_true", help="mark the target on which each variant is worst")
     verb.add_argument("--audit", action="store_true", help="what became of generated pairs instead of F1")
     verb.add_argument("--per-type", metavar="TARGET", help="F1 of every entity type of one target")
 

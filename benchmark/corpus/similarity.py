@@ -1,8 +1,9 @@
 """How far domains lie from each other: Euclidean distances of vectors of their words (Gravil et al., section 3.3).
 
 The words are those of a train split, as scikit-learn's vectorizers cut them: letters and digits, two or more, without
-case. No gold is read. The paper does not say what its features are; counts give three of its four distances to the
-digit (from ai: politics 530.5, science 383.7, literature 145.2; music is 157.4 where it prints 150.6).
+case. No gold is read. The paper does not say what its features are. Counts give its distances from ai to the digit:
+politics 530.5, science 383.7, literature 145.2. Its 150.6 for music is that of music from literature; from ai it is
+157.4.
 
     counts        how often each word stands in the split: what is far is, first of all, large
     frequencies   the same as shares of all words

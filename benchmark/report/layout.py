@@ -122,6 +122,20 @@ def _score_table(rows: list[Row], targets: list[str], versions: list[str]) -> Ta
     return Table(title, [Entry(h) for h in heads], lines, notes, _footer(rows, backbones), [*rows], labels)
 
 
+def with_worst(table: Table) -> Table:
+    """Return a table of scores in which each line's worst target is marked, where it has several with numbers."""
+    targets = {row.target for row in table.rows}
+    columns = [n for n, head in enumerate(table.heads) if n >= table.labels and head.word in targets]
+    lines, marked = [], False
+    for line in table.lines:
+        printed = {n: round(mean, line[n].digits) for n in columns if (mean := line[n].mean) is not None}
+        low = {n for n in printed if len(printed) > 1 and printed[n] == min(printed.values())}
+        marked |= bool(low)
+        lines.append([replace(e, part=f"{e.part} (worst)".lstrip()) if n in low else e for n, e in enumerate(line)])
+    note = [("(worst)", "the lowest target of its line")] if marked else []
+    return replace(table, lines=lines, notes=table.notes + note)
+
+
 def _error_table(rows: list[ErrorRow], targets: list[str], versions: list[str]) -> Table:
     """Lay out kinds of errors by variants, target after target. The marks of a row stand at its variant."""
     marks = Marks.of(rows)

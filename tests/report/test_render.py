@@ -13,7 +13,7 @@ import pytest
 from fake_records import Planned, board, ended, scored, text
 
 from benchmark.errors import UnknownName
-from benchmark.report.layout import tables
+from benchmark.report.layout import tables, with_worst
 from benchmark.report.render import render
 from benchmark.report.rows import audit_rows, error_rows, rows, type_rows
 
@@ -229,6 +229,20 @@ def test_colour_is_there_only_if_asked_for():
     assert "\x1b" not in text(plan)
     assert "\x1b[1m60.00\x1b[0m" in text(plan, colour=True)
     assert "\x1b[1m50.00" not in text(plan, colour=True)
+
+
+def test_the_worst_target_of_a_line_is_marked_where_there_are_several():
+    plan = [scored(Planned("a", t), f1) for t, f1 in (("ai", 50), ("music", 40), ("movie", 70))]
+    plan += [scored(Planned("b", t), f1) for t, f1 in (("ai", 30), ("music", 45), ("movie", 30))]
+    plan += [scored(Planned("c", "ai"), 30), (Planned("c", "music"), None), (Planned("c", "movie"), None)]
+    found = [with_worst(table) for table in tables(rows([c for c, _ in plan], [r for _, r in plan if r]))]
+
+    text = render(found, "markdown")
+    cells = {line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]] for line in text.splitlines()[4:7]}
+    assert [["(worst)" in c for c in cells[name]] for name in "abc"] == [
+        [False, True, False, False], [True, False, True, False], [False] * 4,
+    ]  # fmt: skip
+    assert "- (worst) the lowest target of its line" in text
 
 
 # Errors, types
