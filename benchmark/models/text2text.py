@@ -101,10 +101,10 @@ class Texts:
     """
 
     def __init__(self, backbone: Backbone, prompting: Prompting) -> None:
-        self.shape, self.prompting, self.pieces_of = prompting.shape, prompting, _pieces(backbone)
-        self.tokenizer = self.pieces_of.tokenizer
-        self.pad, [*_, self.end] = int(self.tokenizer.pad_token_id), self.pieces_of.suffix
-        self.start = self.pieces_of.prefix[0] if self.pieces_of.prefix else self.pad  # T5's decoder begins with padding
+        self.shape, self.prompting, self.features = prompting.shape, prompting, _pieces(backbone)
+        self.tokenizer = self.features.tokenizer
+        self.pad, [*_, self.end] = int(self.tokenizer.pad_token_id), self.features.suffix
+        self.start = self.features.prefix[0] if self.features.prefix else self.pad  # T5's decoder begins with padding
         self.longest = self.whole if backbone.name == "minilm-seq2seq" else None
         self.cased = "A" in self.tokenizer.decode(self.encode("Aa"))
 
@@ -114,12 +114,12 @@ class Texts:
 
     def pieces(self, words: Sequence[str]) -> list[list[int]]:
         """Return the sub-words of each word."""
-        return self.pieces_of.pieces(words)
+        return self.features.pieces(words)
 
     @property
     def whole(self) -> int:
         """The sub-words of the longest prompt."""
-        return len(self.pieces_of.prefix) + self.pieces_of.room + len(self.pieces_of.suffix)
+        return len(self.features.prefix) + self.features.room + len(self.features.suffix)
 
     def lacking(self) -> list[str]:
         """Return the marks of a target that the tokenizer does not bring back. A prompt's line breaks are blanks."""
@@ -131,7 +131,7 @@ class Texts:
         text = self.shape.prompt([], options).removesuffix("Sentence: ")
         if not self.prompting.instruction:
             text = text[text.index("Options:") :]
-        return [*self.pieces_of.prefix, *self.encode(text), *self.encode("Sentence:")]
+        return [*self.features.prefix, *self.encode(text), *self.encode("Sentence:")]
 
     def rows(self, number: int, sentence: Sentence, options: Mapping[str, str]) -> Iterator[Row]:
         """Yield the windows of a sentence.
@@ -139,7 +139,7 @@ class Texts:
         options   key of a type -> its name
         """
         opened = self.opened(list(options.values()))
-        room = self.whole - len(opened) - len(self.pieces_of.suffix)
+        room = self.whole - len(opened) - len(self.features.suffix)
         if room < self.whole // 8:
             raise PlanError(
                 f"the options take {len(opened)} of the {self.whole} sub-words of a prompt, and leave too few for a "
@@ -155,7 +155,7 @@ class Texts:
         self, number: int, sentence: Sentence, options: Mapping[str, str], opened: Sequence[int], room: int
     ) -> Iterator[Row]:
         """Yield the windows of a sentence of which so many sub-words stand in a prompt."""
-        suffix = self.pieces_of.suffix
+        suffix = self.features.suffix
         pieces = [piece[:room] for piece in self.pieces(sentence.words)]
         for start, stop, own_start, own_stop in windows([len(piece) for piece in pieces], room):
             shown = pieces[start:stop]
