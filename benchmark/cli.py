@@ -382,6 +382,23 @@ def print_tables(
     print(text.rstrip("\n"))  # noqa: T201
 
 
+def curve(chosen: argparse.Namespace) -> int:
+    """Print, and draw, F1 over the share of added data."""
+    from benchmark.report import curves, rows
+    from benchmark.run.plan import read_board
+
+    board = read_board(chosen.board, card_folders(chosen), settings=False)
+    records = rows.load(board.folder)
+    scored = rows.rows(board.expected(), records, protocol=chosen.protocol, types=chosen.types)
+    found = curves.curves(scored, chosen.target)
+    title = f"{board.name}: {chosen.protocol} F1 on {chosen.target}, {chosen.types} types"
+    say(f"{title}\n\n{curves.table(found)}")
+    for path in chosen.out:
+        curves.draw(found, title, path)
+        say(f"written: {path}")
+    return 0
+
+
 def why(chosen: argparse.Namespace) -> int:
     """Print what a cell's key is made of and, where its record is of another key, what is new."""
     from benchmark import paths
@@ -732,6 +749,13 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--check", type=Path, nargs="*", metavar="PAGE", help="fail where such a table is not what the records say"
     )
+
+    verb = add("curve", curve, "cdner curve label-normalization --target ai --out ai.pdf")
+    verb.add_argument("board", metavar="BOARD")
+    verb.add_argument("--target", required=True, metavar="CORPUS")
+    verb.add_argument("--protocol", default="strict", metavar="NAME", help="strict (default), conlleval or token")
+    verb.add_argument("--types", choices=("fine", "general"), default="fine")
+    verb.add_argument("--out", type=Path, nargs="+", default=[], metavar="FILE", help="figures: .png, .svg, .pdf")
 
     verb = add("why", why, "cdner why tagger/conll2003--ai/supervised/seed1", data=True)
     verb.add_argument("cell", metavar="CELL", help="a cell's name; put the board's before it if several have it")

@@ -58,6 +58,17 @@ class Auxiliary:
         """
         return f"{self.choose}-{self.share:g}"
 
+    @staticmethod
+    def read(label: str) -> tuple[str, str, float]:
+        """Return what a regime's label tells: regime, choice and share; "" and 0 where nothing is added.
+
+        >>> Auxiliary.read("fraction-0.1+similar-0.3"), Auxiliary.read("supervised")
+        (('fraction-0.1', 'similar', 0.3), ('supervised', '', 0.0))
+        """
+        regime, _, added = label.partition("+")
+        choose, _, share = added.partition("-")
+        return regime, choose, float(share or 0)
+
     def check(self, spec: "Spec") -> None:
         """Raise PlanError for what means nothing in a transfer."""
         for name in self.corpora:

@@ -1,0 +1,116 @@
+"""Learning curves: F1 over the share of added data (Gravil et al., figure 2), from records alone.
+
+curves   rows -> Curve     one a variant and way of choosing, its points by share; share 0 is the transfer without any
+draw     curves -> a file  PNG, SVG or PDF, by its name
+table    curves -> text    the same numbers
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from tabulate import tabulate
+
+from benchmark.corpus.transfer import Auxiliary
+from benchmark.errors import CdnerError
+from benchmark.report.rows import Row
+
+FILES = (".png", ".svg", ".pdf")
+STYLES = {"random": "-", "similar": "--", "dissimilar": ":"}
+
+
+class Point(NamedTuple):
+    """F1 at a share. `std` is the sample deviation over `cells` draws and seeds; None for one."""
+
+    share: float
+    f1: float
+    std: float | None
+    cells: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a variant makes of more and more added data."""
+
+    variant: str
+    choose: str
+    points: tuple[Point, ...]
+
+    @property
+    def best(self) -> Point:
+        """The point of the highest F1."""
+        return max(self.points, key=lambda point: point.f1)
+
+
+def curves(rows: Iterable[Row], target: str) -> list[Curve]:
+    """Return the curves of a target, variant by variant. Raises CdnerError where there is none."""
+    rows = [row for row in rows if row.target == target and row.f1 is not None]
+    read = [(row, *Auxiliary.read(row.regime)) for row in rows]
+    base = {(row.variant, regime, tuple(row.sources), row.order): row for row, regime, choose, _ in read if not choose}
+    found: dict[tuple[str, str], list[Point]] = {}
+    for row, regime, choose, share in read:
+        if not choose:
+            continue
+        points = found.setdefault((row.variant, choose), [])
+        start = base.get((row.variant, regime, tuple(row.sources), row.order))
+        if not points and start is not None:
+            points.append(_point(0.0, start))
+        points.append(_point(share, row))
+    if not found:
+        raise CdnerError(f"there is no number with added data on {target}: a curve needs cells with `auxiliary`.")
+    return [Curve(variant, choose, tuple(sorted(points))) for (variant, choose), points in found.items()]
+
+
+def _point(share: float, row: Row) -> Point:
+    assert row.f1 is not None
+    return Point(share, row.f1, row.std, row.cells)
+
+
+def table(found: Sequence[Curve]) -> str:
+    """Return the curves as a table: a line a curve, a column a share, and the share of the highest F1."""
+    shares = sorted({point.share for curve in found for point in curve.points})
+    lines = []
+    for curve in found:
+        at = {point.share: point for point in curve.points}
+        cells = [_shown(at[share]) if share in at else "–" for share in shares]
+        lines.append([curve.variant, curve.choose, *cells, f"{curve.best.share:.0%}"])
+    heads = ["variant", "added", *(f"{share:.0%}" for share in shares), "best at"]
+    return tabulate(lines, heads, tablefmt="simple", disable_numparse=True, stralign="right")
+
+
+def _shown(point: Point) -> str:
+    return f"{point.f1:.2f}" + ("" if point.std is None else f" ± {point.std:.2f}")
+
+
+def draw(found: Sequence[Curve], title: str, path: Path) -> None:
+    """Draw curves into a file; bars are sample deviations. Raises CdnerError for a name of no known kind."""
+    if path.suffix not in FILES:
+        raise CdnerError(f"{path}: a figure is one of {', '.join(FILES)}, by the end of its name.")
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise CdnerError(
+            "figures need the package matplotlib, which is not installed: pip install 'cdner[figures]'."
+        ) from None
+
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    axes = figure.subplots()
+    colours = {variant: f"C{n}" for n, variant in enumerate(dict.fromkeys(curve.variant for curve in found))}
+    for curve in found:
+        axes.errorbar(
+            [100 * point.share for point in curve.points],
+            [point.f1 for point in curve.points],
+            [point.std or 0.0 for point in curve.points],
+            label=f"{curve.variant}, {curve.choose}",
+            color=colours[curve.variant],
+            linestyle=STYLES.get(curve.choose, "-"),
+            marker="o",
+            markersize=4,
+            capsize=3,
+        )
+    axes.set(xlabel="added data (% of the other domains' train)", ylabel="F1", title=title)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize="small", frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=200)
