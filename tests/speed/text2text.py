@@ -64,7 +64,7 @@ class Gold(Hub):
         scores, cache = super().step(last, states, mask, ids, cache)
         prompts = (row[:size] for row, size in zip(ids.tolist(), mask.sum(1).tolist(), strict=True))
         wanted = [(*self.gold[tuple(prompt)], 0)[: at + 1][-1] for prompt in prompts]
-        return scores.scatter(1, torch.tensor(wanted)[:, None], scores.max() + 1), cache
+        return scores.scatter(1, torch.tensor(wanted)[:, None], float(scores.max()) + 1), cache
 
 
 def rows_of(texts: Texts, n: int, seed: int) -> list[Row]:
