@@ -17,6 +17,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from benchmark.models import backbones, grammar, training
 from benchmark.models.text2text import Hub, Prompting, Row, TextModel, TextPairs, Texts
+from benchmark.score.spans import Span
 from tests.speed.laner import TYPES, drawn_lengths, fastest, sentences
 
 BATCH, WRITE_BATCH, TRAINED, WRITTEN = 8, 32, 48, 96
@@ -70,7 +71,8 @@ class Gold(Hub):
 def rows_of(texts: Texts, n: int, seed: int) -> list[Row]:
     """Return the rows of made-up sentences whose types are the options."""
     split = sentences("train", drawn_lengths(n, 14.5, 1.6, seed=seed), seed=seed)
-    kept = [replace(s, spans=tuple(x for x in s.spans if x.type in OPTIONS)) for s in split.sentences]
+    few = {kind: TYPES[n % len(OPTIONS)] for n, kind in enumerate(TYPES)}
+    kept = [replace(s, spans=tuple(Span(a, b, few[kind]) for a, b, kind in s.spans)) for s in split.sentences]
     return [row for number, sentence in enumerate(kept) for row in texts.rows(number, sentence, OPTIONS)]
 
 
