@@ -122,14 +122,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
-        for name in ("source_epochs", "epochs", "batch", "dev_every", "label_dim", "dapt_epochs", "dapt_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}.")
-        for name in ("lr", "source_lr", "source_batch", "head_lr", "patience", "clip", "dapt_lr"):
-            if getattr(self, name) is not None and getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0; found {getattr(self, name)}.")
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup is a share of all steps, at least 0 and under 1; found {self.warmup}.")
+        Recipe.check(self, counts=("label_dim", "dapt_epochs", "dapt_batch"), amounts=("head_lr", "dapt_lr"))
         if not 0 < self.dapt_share < 1:
             raise ValueError(f"dapt_share is a share of all words, above 0 and under 1; found {self.dapt_share}.")
 

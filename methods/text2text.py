@@ -56,14 +56,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
-        for name in ("source_epochs", "epochs", "batch", "dev_every", "write_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}.")
-        for name in ("lr", "source_lr", "source_batch", "patience", "clip"):
-            if getattr(self, name) is not None and getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0; found {getattr(self, name)}.")
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup is a share of all steps, at least 0 and under 1; found {self.warmup}.")
+        Recipe.check(self, counts=("write_batch",))
         if self.adapter_options and self.adapter is None:
             raise ValueError("adapter_options belong to an adapter; say `adapter: LORA`, or another.")
         if self.adapter is not None and find_spec("peft") is None:

@@ -54,6 +54,23 @@ class Recipe:
         """Return what goes into a stage's key."""
         return dict(vars(self))
 
+    @staticmethod
+    def check(settings: Any, *, counts: Sequence[str] = (), amounts: Sequence[str] = ()) -> None:
+        """Raise ValueError for settings of training that mean nothing.
+
+        counts    names of more settings that are at least 1
+        amounts   names of more settings that are above 0, or None
+        """
+        for name in ("source_epochs", "epochs", "batch", "dev_every", *counts):
+            if getattr(settings, name) < 1:
+                raise ValueError(f"{name} must be at least 1; found {getattr(settings, name)}.")
+        for name in ("lr", "source_lr", "source_batch", "patience", "clip", *amounts):
+            value = getattr(settings, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be above 0; found {value}.")
+        if not 0 <= settings.warmup < 1:
+            raise ValueError(f"warmup is a share of all steps, at least 0 and under 1; found {settings.warmup}.")
+
     @classmethod
     def of(cls, settings: Any, *, source: bool, selects: bool) -> "Recipe":
         """Return how one stage is trained, by a method's settings; without a dev split to select on, no patience.

@@ -526,15 +526,15 @@ def answers(
     precision: str,
 ) -> tuple[list[Prediction], Audit]:
     """Return what a model says of every sentence, and what became of its pieces."""
-    names = list(options.values())
-    made = grammar.nodes(texts.shape, names, texts.encode, texts.end)
+    grounded = None
+    if writing.decoding == "grounded":
+        grounded = grammar.nodes(texts.shape, list(options.values()), texts.encode, texts.end)
     rows = [
         row
         for number, sentence in enumerate(words.sentences)
         if sentence.words
         for row in texts.rows(number, Sentence(sentence.id, sentence.words, None), options)
     ]
-    grounded = made if writing.decoding == "grounded" else None
     written = model.write(texts, rows, grounded, batch=writing.batch, precision=precision)
     parts: list[list[tuple[Row, list[int]]]] = [[] for _ in words.sentences]
     for row, ids in zip(rows, written, strict=True):

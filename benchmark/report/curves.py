@@ -31,11 +31,20 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Curve:
-    """What a variant makes of more and more added data."""
+    """What a variant makes of more and more added data.
+
+    route   regime and sources, where they are not what the other curves have
+    """
 
     variant: str
+    route: str
     choose: str
     points: tuple[Point, ...]
+
+    @property
+    def added(self) -> str:
+        """What is added, and to what."""
+        return ", ".join(filter(None, [self.route, self.choose]))
 
     @property
     def best(self) -> Point:
@@ -47,19 +56,37 @@ def curves(rows: Iterable[Row], target: str) -> list[Curve]:
     """Return the curves of a target, variant by variant. Raises CdnerError where there is none."""
     rows = [row for row in rows if row.target == target and row.f1 is not None]
     read = [(row, *Auxiliary.read(row.regime)) for row in rows]
-    base = {(row.variant, regime, tuple(row.sources), row.order): row for row, regime, choose, _ in read if not choose}
-    found: dict[tuple[str, str], list[Point]] = {}
+    base = {_route(row, regime): row for row, regime, choose, _ in read if not choose}
+    found: dict[tuple[Route, str], list[Point]] = {}
     for row, regime, choose, share in read:
-        if not choose:
-            continue
-        points = found.setdefault((row.variant, choose), [])
-        start = base.get((row.variant, regime, tuple(row.sources), row.order))
-        if not points and start is not None:
-            points.append(_point(0.0, start))
-        points.append(_point(share, row))
+        if choose:
+            route = _route(row, regime)
+            start = [_point(0.0, base[route])] if route in base else []
+            found.setdefault((route, choose), start).append(_point(share, row))
     if not found:
         raise CdnerError(f"there is no number with added data on {target}: a curve needs cells with `auxiliary`.")
-    return [Curve(variant, choose, tuple(sorted(points))) for (variant, choose), points in found.items()]
+    several = len({route.sources for route, _ in found}) > 1
+    return [
+        Curve(route.variant, route.told(several), choose, tuple(sorted(points)))
+        for (route, choose), points in found.items()
+    ]
+
+
+class Route(NamedTuple):
+    """What the points of one curve have in common."""
+
+    variant: str
+    regime: str
+    sources: tuple[str, ...]
+    order: str
+
+    def told(self, several: bool) -> str:
+        """Return what tells this route from others of its variant: nothing, where it is the usual one."""
+        return ", ".join(["+".join(self.sources)] * several + [self.regime] * (self.regime != "supervised"))
+
+
+def _route(row: Row, regime: str) -> Route:
+    return Route(row.variant, regime, tuple(row.sources), row.order)
 
 
 def _point(share: float, row: Row) -> Point:
@@ -74,7 +101,7 @@ def table(found: Sequence[Curve]) -> str:
     for curve in found:
         at = {point.share: point for point in curve.points}
         cells = [_shown(at[share]) if share in at else "–" for share in shares]
-        lines.append([curve.variant, curve.choose, *cells, f"{curve.best.share:.0%}"])
+        lines.append([curve.variant, curve.added, *cells, f"{curve.best.share:.0%}"])
     heads = ["variant", "added", *(f"{share:.0%}" for share in shares), "best at"]
     return tabulate(lines, heads, tablefmt="simple", disable_numparse=True, stralign="right")
 
@@ -102,7 +129,7 @@ def draw(found: Sequence[Curve], title: str, path: Path) -> None:
             [100 * point.share for point in curve.points],
             [point.f1 for point in curve.points],
             [point.std or 0.0 for point in curve.points],
-            label=f"{curve.variant}, {curve.choose}",
+            label=f"{curve.variant}, {curve.added}",
             color=colours[curve.variant],
             linestyle=STYLES.get(curve.choose, "-"),
             marker="o",

@@ -137,30 +137,37 @@ def with_worst(table: Table) -> Table:
 
 
 def _error_table(rows: list[ErrorRow], targets: list[str], versions: list[str]) -> Table:
-    """Lay out kinds of errors by variants, target after target. The marks of a row stand at its variant."""
-    marks = Marks.of(rows)
-    lines = []
-    for block in ([row for row in rows if row.target == target] for target in targets):
-        for i, row in enumerate(block):
-            counts = [_number_or_word(row, row.errors[kind], None, digits=1) for kind in ERRORS]
-            lines.append([Entry(row.target if i == 0 else ""), _marked(row, Entry(row.variant), marks), *counts])
-    heads = [Entry(h) for h in ("target", "variant", *ERRORS.values())]
-    title = _title("mean counts of errors", rows, versions)
-    return Table(title, heads, lines, marks.notes + _dashes(rows, lines), _footer(rows, False), [*rows], 2)
+    """Lay out kinds of errors by variants, target after target."""
+    return _count_table(rows, targets, versions, "errors", ERRORS, lambda row: row.errors)
 
 
 def _audit_table(rows: list[AuditRow], targets: list[str], versions: list[str]) -> Table:
-    """Lay out what became of generated pairs by variants, target after target, as `_error_table` does errors."""
+    """Lay out what became of generated pairs by variants, target after target, with how they were decoded."""
+    decoding = {"decoding": lambda row: "+".join(row.decoding) or DASH}
+    return _count_table(rows, targets, versions, "generated pairs", AUDIT, lambda row: row.audit, decoding)
+
+
+def _count_table(
+    rows: Sequence[Any], targets: list[str], versions: list[str], what: str, kinds: Mapping[str, str],
+    counts: Callable[[Any], Mapping[str, float | None]], words: Mapping[str, Callable[[Any], str]] | None = None,
+) -> Table:  # fmt: skip
+    """Lay out mean counts by variants, target after target. The marks of a row stand at its variant.
+
+    kinds   kind of what is counted -> its head
+    words   head -> what stands there, between the variant and the counts
+    """
+    words = words or {}
     marks = Marks.of(rows)
     lines = []
     for block in ([row for row in rows if row.target == target] for target in targets):
         for i, row in enumerate(block):
-            counts = [_number_or_word(row, row.audit[kind], None, digits=1) for kind in AUDIT]
             names = [Entry(row.target if i == 0 else ""), _marked(row, Entry(row.variant), marks)]
-            lines.append([*names, Entry("+".join(row.decoding) or DASH), *counts])
-    heads = [Entry(h) for h in ("target", "variant", "decoding", *AUDIT.values())]
-    title = _title("mean counts of generated pairs", rows, versions)
-    return Table(title, heads, lines, marks.notes + _dashes(rows, lines), _footer(rows, False), [*rows], 3)
+            names += [Entry(word(row)) for word in words.values()]
+            lines.append([*names, *(_number_or_word(row, counts(row)[kind], None, digits=1) for kind in kinds)])
+    heads = [Entry(h) for h in ("target", "variant", *words, *kinds.values())]
+    title = _title(f"mean counts of {what}", rows, versions)
+    notes = marks.notes + _dashes(rows, lines)
+    return Table(title, heads, lines, notes, _footer(rows, False), [*rows], 2 + len(words))
 
 
 def _type_table(rows: list[TypeRow], targets: list[str], versions: list[str]) -> Table:

@@ -38,6 +38,16 @@ def test_another_order_of_learning_does_not_begin_a_curve():
     assert curves(found(*joint), "ai")[-1].points == (Point(0.1, 20.0, None, 1),)
 
 
+def test_each_regime_has_a_curve_of_its_own():
+    few = [
+        scored(Planned("tagger", "ai", regime="fraction-0.1"), 10),
+        scored(Planned("tagger", "ai", regime="fraction-0.1+random-0.1"), 20),
+    ]
+
+    last = curves(found(*few), "ai")[-1]
+    assert (last.added, last.points) == ("fraction-0.1, random", (Point(0.0, 10.0, None, 1), Point(0.1, 20.0, None, 1)))
+
+
 def test_curves_are_printed_as_a_table():
     assert (
         table(curves(found(), "ai"))
