@@ -160,7 +160,7 @@ def owners(first: Tensor, words: Tensor, ids: Tensor, mask: Tensor, suffix: int)
     return owner.masked_fill(torch.arange(ids.size(1), device=ids.device) >= length, -1)
 
 
-class MaskedLanguageModel(pl.LightningModule):
+class MaskedLanguageModel(training.Learner):
     """An encoder and a head over the vocabulary, trained to predict masked words."""
 
     def __init__(self, model: Any, features: WordPieces, *, share: float) -> None:
@@ -168,7 +168,6 @@ class MaskedLanguageModel(pl.LightningModule):
         self.encoder = TransformerWords(model.base_model)
         self.head = head_of(model)
         self.features, self.share = features, share
-        self.recipe, self.steps = Recipe(epochs=1), 1
 
     def masked(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Return sub-words with some hidden (B, L), and where those stand that are to be predicted (B, L)."""
@@ -186,14 +185,6 @@ class MaskedLanguageModel(pl.LightningModule):
         ids, hidden = self.masked(batch)
         states = self.encoder.model(input_ids=ids, attention_mask=batch["mask"].long()).last_hidden_state
         return cross_entropy(self.head(states[hidden]).float(), batch["ids"][hidden])
-
-    def configure_optimizers(self) -> Any:
-        """Return AdamW as the recipe says."""
-        r = self.recipe
-        return training.optimizer(
-            self, lr=r.lr, head_lr=r.head_lr, weight_decay=r.weight_decay, steps=self.steps, warmup=r.warmup,
-            schedule=r.schedule,
-        )  # fmt: skip
 
 
 def head_of(model: Any) -> nn.Module:
@@ -254,8 +245,7 @@ def adapt(
     model = AutoModelForMaskedLM.from_pretrained(where, use_safetensors=True, dtype=torch.float32, **options)
     module = MaskedLanguageModel(model, features, share=share)
     data = TextModule(rows, features, batch=recipe.batch, seed=seed)
-    module.recipe, module.steps = recipe, recipe.epochs * len(data.train_dataloader())
-    fitted = training.fit(module, data, work, epochs=recipe.epochs, precision=recipe.precision, clip=recipe.clip)
+    fitted = module.learn(data, work, recipe)
     weights = {name: value.contiguous().cpu() for name, value in module.encoder.state_dict().items()}
     save_file(weights, work.folder / "encoder.safetensors")
     (work.folder / "about.json").write_text(json.dumps({"precision": fitted.precision}), encoding="utf8")

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -96,7 +95,7 @@ def tags_of(types: Sequence[str]) -> list[str]:
     return ["O", *(f"{prefix}-{name}" for name in types for prefix in "BI")]
 
 
-class TaggerModel(pl.LightningModule):
+class TaggerModel(training.Learner):
     """A word encoder, a linear head over K tags, and a CRF if asked (BERT-TAGGER and BERT-CRF of laner.md, table 3)."""
 
     def __init__(self, encoder: nn.Module, types: Sequence[str], *, crf: bool) -> None:
@@ -123,19 +122,6 @@ class TaggerModel(pl.LightningModule):
         with torch.autocast(scores.device.type, enabled=False):
             likelihood: Tensor = self.crf(scores, classes.clamp(min=0), mask=batch["words"], reduction="token_mean")
         return -likelihood
-
-    def configure_optimizers(self) -> Any:
-        """Return AdamW as the recipe says."""
-        r = self.recipe
-        return training.optimizer(
-            self,
-            lr=r.lr,
-            head_lr=r.head_lr,
-            weight_decay=r.weight_decay,
-            steps=self.steps,
-            warmup=r.warmup,
-            schedule=r.schedule,
-        )
 
     @torch.inference_mode()
     def decode(
@@ -255,8 +241,6 @@ def train_tagger(
         seed=seed,
         cache=work.cache,
     )
-    model.recipe = recipe
-    model.steps = recipe.epochs * len(data.train_dataloader())
     weights = class_weights(recipe, model.tags, [classes(s) for s in merged.sentences])
     model.weights = None if weights is None else weights.to(backbones.device())
     used = training.resolve_precision(recipe.precision)
@@ -267,17 +251,7 @@ def train_tagger(
         model.train()
         return strict_counts(gold, found).all.f1
 
-    fitted = training.fit(
-        model,
-        data,
-        work,
-        epochs=recipe.epochs,
-        precision=recipe.precision,
-        score=None if dev is None else dev_f1,
-        patience=recipe.patience,
-        every=recipe.dev_every,
-        clip=recipe.clip,
-    )
+    fitted = model.learn(data, work, recipe, None if dev is None else dev_f1)
     model.save(work.folder, backbone, {"taken_over": taken, "fitted": asdict(fitted)})
     (work.folder / "about.json").write_text(json.dumps({"precision": fitted.precision}), encoding="utf8")
 

@@ -285,26 +285,16 @@ def bare(backbone: Backbone) -> Hub | CopyingTransformer:
     return Hub(model)
 
 
-class TextModel(pl.LightningModule):
+class TextModel(training.Learner):
     """A text-to-text model while it is trained, and while it writes."""
 
     def __init__(self, net: Hub | CopyingTransformer) -> None:
         super().__init__()
         self.net = net
-        self.recipe = Recipe(epochs=1)
-        self.steps = 1
 
     def training_step(self, batch: dict[str, Tensor], _: int) -> Tensor:
         """Return the loss of a batch."""
         return self.net.loss(batch["ids"], batch["mask"], batch["before"], batch["target"])
-
-    def configure_optimizers(self) -> Any:
-        """Return AdamW and its schedule."""
-        r = self.recipe
-        return training.optimizer(
-            self, lr=r.lr, head_lr=r.head_lr, weight_decay=r.weight_decay, steps=self.steps, warmup=r.warmup,
-            schedule=r.schedule,
-        )  # fmt: skip
 
     @torch.inference_mode()
     def write(
@@ -460,7 +450,6 @@ def train_text2text(
     ]
     model = TextModel(adapted(net, adapter, fresh=init is None))
     data = TextPairs(texts, rows, batch=recipe.batch, seed=seed)
-    model.recipe, model.steps = recipe, recipe.epochs * len(data.train_dataloader())
     used = training.resolve_precision(recipe.precision)
     gold = [] if dev is None else [to_tags(len(s.words), s.spans or ()) for s in dev.sentences]
 
@@ -473,17 +462,7 @@ def train_text2text(
             gold, [to_tags(len(s.words), p.spans) for s, p in zip(dev.sentences, found, strict=True)]
         ).all.f1
 
-    fitted = training.fit(
-        model,
-        data,
-        work,
-        epochs=recipe.epochs,
-        precision=recipe.precision,
-        score=None if dev is None else dev_f1,
-        patience=recipe.patience,
-        every=recipe.dev_every,
-        clip=recipe.clip,
-    )
+    fitted = model.learn(data, work, recipe, None if dev is None else dev_f1)
     whole = model.net.merge_and_unload() if adapter is not None else model.net  # type: ignore[operator]
     save(whole, work.folder, backbone, {"prompting": asdict(prompting), "fitted": asdict(fitted)})
     (work.folder / "about.json").write_text(json.dumps({"precision": fitted.precision}), encoding="utf8")

@@ -203,6 +203,33 @@ def fit(
     return fitted
 
 
+class Learner(pl.LightningModule):
+    """A module that is trained as a recipe says.
+
+    recipe   a `tagging.Recipe`
+    steps    of the whole training
+    """
+
+    recipe: Any
+    steps: int
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW and its schedule."""
+        r = self.recipe
+        return optimizer(
+            self, lr=r.lr, head_lr=r.head_lr, weight_decay=r.weight_decay, steps=self.steps, warmup=r.warmup,
+            schedule=r.schedule,
+        )  # fmt: skip
+
+    def learn(self, data: Any, work: Work, recipe: Any, score: Callable[[], float] | None = None) -> Fitted:
+        """Train on `data` as `fit` does; the arguments are the recipe's."""
+        self.recipe, self.steps = recipe, recipe.epochs * len(data.train_dataloader())
+        return fit(
+            self, data, work, epochs=recipe.epochs, precision=recipe.precision, score=score, patience=recipe.patience,
+            every=recipe.dev_every, clip=recipe.clip,
+        )  # fmt: skip
+
+
 def optimizer(
     module: nn.Module,
     *,
