@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -15,6 +16,9 @@ from benchmark.errors import CdnerError, StoreError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from benchmark.run.engine import Engine
+    from benchmark.run.store import Store
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -530,32 +534,120 @@ def adopt(chosen: argparse.Namespace) -> int:
         engine.close()
 
 
+def annotate(chosen: argparse.Namespace) -> int:
+    """Write the file in which a person labels the words that a cell's model is unsure of; tell how far it is."""
+    from benchmark.run import annotation
+    from benchmark.run.cells import find_cell, plan_cells
+    from benchmark.run.plan import boards
+    from benchmark.run.predict import supply
+
+    cards = card_folders(chosen)
+    board, cell = find_cell(chosen.cell, boards(), cards)
+    asked = cell.spec.annotate
+    if asked is None or asked.by != "file":
+        raise CdnerError(f"{cell.name} asks no person: its transfer needs `annotate: {{by: file}}`.")
+    [item] = plan_cells(board, [cell], data=data_folder(chosen), cards=cards)
+    assert item.transfer is not None
+    method, path = item.method(), annotation.file_of(board.folder, cell.name)
+    types, train = annotation.labels_of(method, item.transfer), item.transfer.target.train
+    if not path.exists():
+        stage = annotation.doubting(method, item.transfer, item.settings, cell.seed)
+        with at_hand() as (store, engine):
+            supply([stage], store, engine, note)
+            start = annotation.start_of(method, item.transfer)
+            found = annotation.doubted(store.folder(stage.key), train, asked.measure, asked.threshold, start)
+        annotation.write_file(path, cell.name, found, types, asked.measure)
+        say(f"written: {path}")
+    filled = annotation.read_file(path, train, types)
+    assert filled is not None
+    done = filled.marked - filled.open
+    say(f"{filled.marked} words to label, {done} labelled, {filled.changed} of them not as they were")
+    say(
+        f"to go on: put a tag in the place of each {annotation.OPEN}" if filled.open
+        else f"to go on: cdner run {board.name} --only '{cell.name}'"
+    )  # fmt: skip
+    return 0
+
+
+@contextmanager
+def at_hand() -> "Iterator[tuple[Store, Engine]]":
+    """Give the store, and an engine that is closed in the end."""
+    from benchmark import paths
+    from benchmark.run.local import LocalEngine
+    from benchmark.run.store import Store
+
+    engine = LocalEngine()
+    try:
+        engine.warm()
+        yield Store.open(paths.store_folder()), engine
+    finally:
+        engine.close()
+
+
+def note(line: str) -> None:
+    """Tell a person what is going on, beside the output."""
+    print(f"cdner: {line}", file=sys.stderr)  # noqa: T201
+
+
+def report(chosen: argparse.Namespace) -> int:
+    """Print, write and draw what a cell's word tags are taken for: classification report and confusion matrix."""
+    from benchmark.corpus.corpus import load_split
+    from benchmark.report import confusion
+    from benchmark.run.cells import find_cell, plan_cells
+    from benchmark.run.plan import boards
+    from benchmark.run.predict import predict as find_entities
+    from benchmark.run.record import predictions_path
+    from benchmark.score.protocols import Gold, read_predictions, relabel
+
+    for path in chosen.out:
+        if path.suffix not in confusion.KINDS:
+            raise CdnerError(f"{path}: expected a name that ends in {', '.join(confusion.KINDS)}.")
+    cards = card_folders(chosen)
+    board, cell = find_cell(chosen.cell, boards(), cards)
+    [item] = plan_cells(board, [cell], data=data_folder(chosen), cards=cards)
+    if item.transfer is None or item.final is None:
+        raise CdnerError(f"{cell.name} is skipped: {item.reason}")
+    general = item.transfer.target.general
+    level = item.method.level if chosen.types is None else chosen.types
+    if level == "fine" and item.method.level == "general":
+        raise CdnerError(f"{cell.name} predicts general types, so there is no report of fine ones.")
+    if chosen.split == "dev" and item.transfer.target.dev is None:
+        raise CdnerError(f"{cell.name} has no dev: {cell.spec.target} has none, or the transfer says `dev: none`.")
+    split = load_split(item.transfer.target.card, chosen.split, data_folder(chosen))
+    if chosen.split == "dev":
+        with at_hand() as (store, engine):
+            found = find_entities(item, split.words_only(), store, engine, note)
+    else:
+        found = read_predictions(predictions_path(board.folder, cell.name))
+    gold = [Gold(s.id, s.words, s.spans or ()) for s in split.sentences]
+    if level == "general":
+        gold = relabel(gold, general)
+        found = found if item.method.level == "general" else relabel(found, general)
+    told = confusion.of(gold, found, f"{cell.name}, {split.corpus} {split.name}, {level} types")
+    say(f"{told.title}\n\n{confusion.table(told)}")
+    if chosen.split == "dev" and cell.spec.select == "target-dev":
+        say("\nnote: this dev has chosen the epoch; the test split has not.")
+    for path in chosen.out:
+        confusion.write(told, path)
+        say(f"written: {path}")
+    return 0
+
+
 def predict(chosen: argparse.Namespace) -> int:
     """Print the entities of new text, found by the trained model of a cell."""
-    from benchmark import paths
     from benchmark.report.entities import render
     from benchmark.run.cells import find_cell, plan_cells
-    from benchmark.run.local import LocalEngine
     from benchmark.run.plan import boards
     from benchmark.run.predict import predict as find_entities
     from benchmark.run.predict import sentences_of, shown
-    from benchmark.run.store import Store
 
     lines = text_lines(chosen.text)
     cards = card_folders(chosen)
     board, cell = find_cell(getattr(chosen, "from"), boards(), cards)
-    engine = LocalEngine()
-    try:
-        engine.warm()
+    with at_hand() as (store, engine):
         [item] = plan_cells(board, [cell], data=data_folder(chosen), cards=cards)
         words = sentences_of(lines)
-
-        def tell(line: str) -> None:
-            print(f"cdner: {line}", file=sys.stderr)  # noqa: T201
-
-        found = shown(words, find_entities(item, words, Store.open(paths.store_folder()), engine, tell))
-    finally:
-        engine.close()
+        found = shown(words, find_entities(item, words, store, engine, note))
     if chosen.json:
         for sentence in found:
             say(json.dumps(sentence, ensure_ascii=False))
@@ -756,6 +848,22 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--protocol", default="strict", metavar="NAME", help="strict (default), conlleval or token")
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
     verb.add_argument("--out", type=Path, nargs="+", default=[], metavar="FILE", help="figures: .png, .svg, .pdf")
+
+    verb = add("report", report, "cdner report tagger/conll2003--ai/supervised/seed1 --split dev --out ai.md ai.pdf",
+               data=True)  # fmt: skip
+    verb.add_argument("cell", metavar="CELL", help="a cell's name; put the board's before it if several have it")
+    verb.add_argument(
+        "--split", choices=("test", "dev"), default="test",
+        help="test: the stored predictions (default); dev: its model predicts dev, and is built where it is gone",
+    )  # fmt: skip
+    verb.add_argument("--types", choices=("fine", "general"), help="default: what the method predicts")
+    verb.add_argument(
+        "--out", type=Path, nargs="+", default=[], metavar="FILE",
+        help="the report (.md), the matrix (.csv), all numbers (.json), figures (.png, .svg, .pdf)",
+    )  # fmt: skip
+
+    verb = add("annotate", annotate, "cdner annotate tagger/conll2003--ai/supervised+file-2/seed1", data=True)
+    verb.add_argument("cell", metavar="CELL", help="a cell whose transfer says `annotate: {by: file}`")
 
     verb = add("why", why, "cdner why tagger/conll2003--ai/supervised/seed1", data=True)
     verb.add_argument("cell", metavar="CELL", help="a cell's name; put the board's before it if several have it")

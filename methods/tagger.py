@@ -89,6 +89,11 @@ class Tagger(Method):
         names = {identity: key for key, identity in target.identities.items()}
         return plan_tagging(transfer, settings, seed, model, names)
 
+    def doubting(self, transfer: Transfer, settings: Any, seed: int) -> Stage:
+        """Return the stage that tags the test words and tells how unsure each of them is."""
+        final = self.plan(transfer, settings, seed)
+        return Stage(final.step, title=f"{final.title}, with doubt", size=final.size, **final.inputs, doubt=True)
+
 
 @dataclass(frozen=True)
 class Labels:

@@ -28,6 +28,9 @@ SELECTS = ("target-dev", "source-dev", "last")
 DEVS = ("card", "none")
 CHOICES = ("random", "similar", "dissimilar")
 FOREIGN = ("own", "shared", "miscellaneous")
+ANNOTATORS = ("oracle", "llm", "file", "nobody")
+MEASURES = ("entropy", "surprisal")
+STARTS = ("model", "gold")
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,9 @@ class Auxiliary:
         >>> Auxiliary.read("fraction-0.1+similar-0.3"), Auxiliary.read("supervised")
         (('fraction-0.1', 'similar', 0.3), ('supervised', '', 0.0))
         """
-        regime, _, added = label.partition("+")
+        regime, _, added = label.rpartition("+")
         choose, _, share = added.partition("-")
-        return regime, choose, float(share or 0)
+        return (regime, choose, float(share)) if choose in CHOICES else (label, "", 0.0)
 
     def check(self, spec: "Spec") -> None:
         """Raise PlanError for what means nothing in a transfer."""
@@ -83,6 +86,56 @@ class Auxiliary:
 
 
 @dataclass(frozen=True)
+class Annotation:
+    """Re-annotated train: words of which a model is unsure get the labels of an annotator (Gravil et al., 3.2).
+
+    by          `oracle`, gold; `llm`, a language model; `file`, one that a person fills in; `nobody`, for comparison
+    threshold   a word above it is unsure
+    measure     of a word's doubt: `entropy` of its label, in bits; `surprisal`, the paper's "summing the negative
+                logarithms" (natural) of the probabilities of all labels
+    start       the labels of train that are re-annotated: those of the `model` that knows the sources alone, the model
+                that doubts; or `gold`, doubted by the model that has learned them
+    model, base_url   of the language model; "": those of the environment
+    """
+
+    by: str
+    threshold: float = 2.0
+    measure: str = "entropy"
+    start: str = "model"
+    model: str = ""
+    base_url: str = ""
+
+    @property
+    def label(self) -> str:
+        """Return what cells and tables call it: the annotator, with the threshold where there is one.
+
+        >>> Annotation("oracle").label, Annotation("nobody").label
+        ('oracle-2', 'nobody')
+        """
+        return self.by if self.by == "nobody" else f"{self.by}-{self.threshold:g}"
+
+    def check(self, spec: "Spec") -> None:
+        """Raise PlanError for what means nothing in a transfer."""
+        if self.threshold < 0 or not math.isfinite(self.threshold):
+            raise PlanError(f"annotate: threshold is 0 or more; found {self.threshold:g}.")
+        if spec.regime == "zero-shot":
+            raise PlanError("annotate: in zero-shot nothing is learned of the target, so there is nothing to annotate.")
+        if self.start == "model" and not spec.sources:
+            raise PlanError(
+                f"annotate: {spec.regime} has no sources, so no model has labels to start from; say `start: gold`."
+            )
+        if self.start == "gold" and self.by in ("oracle", "nobody"):
+            raise PlanError(
+                f"annotate: where train starts with gold, by {self.by} changes nothing; say `start: model`, or leave "
+                "`annotate` out."
+            )
+        if (self.model or self.base_url) and self.by != "llm":
+            raise PlanError(f"annotate: model and base_url are for `by: llm`; found `by: {self.by}`.")
+        if spec.auxiliary is not None:
+            raise PlanError("a transfer has `auxiliary` or `annotate`, not both: say two transfers.")
+
+
+@dataclass(frozen=True)
 class Spec:
     """A transfer by names alone: what a plan says, and what a record keeps."""
 
@@ -95,16 +148,17 @@ class Spec:
     draw: int | None = None
     dev: str = "card"
     auxiliary: Auxiliary | None = None
+    annotate: Annotation | None = None
 
     @property
     def regime_label(self) -> str:
-        """Return the regime with its amount and what is added, as cells and tables name it.
+        """Return the regime with its amount and what is added or re-annotated, as cells and tables name it.
 
         >>> Spec(("conll2003",), "movie", "fraction", 0.01).regime_label
         'fraction-0.01'
         """
         label = self.regime if self.amount is None else f"{self.regime}-{self.amount:g}"
-        return label if self.auxiliary is None else f"{label}+{self.auxiliary.label}"
+        return "+".join([label, *(more.label for more in (self.auxiliary, self.annotate) if more is not None)])
 
     @property
     def place(self) -> str:
@@ -147,6 +201,8 @@ class Spec:
             raise PlanError(f"a fraction is at most 1; found {self.amount:g}. 5% is written 0.05.")
         if self.auxiliary is not None:
             self.auxiliary.check(self)
+        if self.annotate is not None:
+            self.annotate.check(self)
         if self.regime in ("sentences", "shots") and self.amount is not None and self.amount != int(self.amount):
             raise PlanError(f"{self.regime} takes a whole number; found {self.amount:g}.")
 
@@ -353,9 +409,9 @@ def _shots(order: list[Sentence], amount: int) -> set[str]:
 
 def describe(spec: Spec) -> dict[str, Any]:
     """Return the spec as a record keeps it."""
-    added = {} if spec.auxiliary is None else {"auxiliary": asdict(spec.auxiliary)}
+    more = {"auxiliary": spec.auxiliary, "annotate": spec.annotate}
     return {
-        **added,
+        **{name: asdict(value) for name, value in more.items() if value is not None},
         "sources": list(spec.sources),
         "order": spec.order,
         "target": spec.target,

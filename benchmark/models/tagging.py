@@ -6,7 +6,7 @@ Shapes: B sentences, T words, D hidden size, K tags (O, and B- and I- of every t
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -131,21 +131,60 @@ class TaggerModel(training.Learner):
 
         allowed   the types that may be predicted; None: all that the head knows
         """
-        self.eval()
-        device = backbones.device()
-        self.to(device)
-        known = set(self.types if allowed is None else allowed)
-        forbidden = torch.tensor([tag != "O" and tag[2:] not in known for tag in self.tags], device=device)
         answers: dict[int, list[str]] = {}
-        for batch in data.loader(part, seed=None):
-            batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-            with training.autocast(precision):
-                scores = self(batch)
-            scores = scores.masked_fill(forbidden, MASKED)
+        for batch, scores, _ in self.scored(data, part, precision, allowed):
             best = scores.argmax(-1).tolist() if self.crf is None else self.crf.decode(scores, mask=batch["words"])
             for row, numbers, length in zip(batch["rows"].tolist(), best, batch["words"].sum(1).tolist(), strict=True):
                 answers[row] = [self.tags[number] for number in numbers[:length]]
         return data.join(part, answers, "O")
+
+    def doubts(
+        self, data: NerModule, part: str, *, precision: str, allowed: Sequence[str] | None = None
+    ) -> list[list[tuple[float, float]]]:
+        """Return how unsure the model is of every word: entropy (bits) and summed surprisal (nats) of its tag.
+
+        Both are of the probabilities of the tags that may be predicted, which add up to 1; with a CRF, its marginals.
+        Gravil et al., section 3.2. K tags have an entropy of at most log2 K, and a surprisal of at least K ln K.
+        """
+        answers: dict[int, list[tuple[float, float]]] = {}
+        for batch, scores, usable in self.scored(data, part, precision, allowed):
+            shares = self.marginals(scores, batch["words"])[..., usable].double().clamp(min=1e-12)  # (B, T, K)
+            entropy = (-shares * shares.log2()).sum(-1).clamp(min=0.0)
+            surprisal = -shares.log().sum(-1)
+            lengths = batch["words"].sum(1).tolist()
+            for row, *both, length in zip(batch["rows"].tolist(), entropy.tolist(), surprisal.tolist(), lengths,
+                                          strict=True):  # fmt: skip
+                answers[row] = list(zip(*(values[:length] for values in both), strict=True))
+        return data.join(part, answers, (0.0, 0.0))
+
+    def marginals(self, scores: Tensor, words: Tensor) -> Tensor:
+        """Return the probability of each tag at each word (B, T, K), from scores (B, T, K) and what is a word (B, T).
+
+        Those of a CRF are the gradient of its log-partition by the scores, so one tagging's score minus log-likelihood.
+        """
+        if self.crf is None:
+            return scores.softmax(-1)
+        with torch.enable_grad():
+            leaves = scores.detach().clone().requires_grad_()
+            tags = torch.zeros(scores.shape[:2], dtype=torch.long, device=scores.device)
+            likelihood = self.crf(leaves, tags, mask=words, reduction="sum")
+            [slope] = torch.autograd.grad(likelihood, leaves)
+        return nn.functional.one_hot(tags, scores.size(-1)) * words[..., None] - slope
+
+    def scored(
+        self, data: NerModule, part: str, precision: str, allowed: Sequence[str] | None
+    ) -> Iterator[tuple[dict[str, Tensor], Tensor, Tensor]]:
+        """Yield the batches of a part, the scores of every tag (B, T, K), and which tags may be predicted (K)."""
+        self.eval()
+        device = backbones.device()
+        self.to(device)
+        known = set(self.types if allowed is None else allowed)
+        usable = torch.tensor([tag == "O" or tag[2:] in known for tag in self.tags], device=device)
+        for batch in data.loader(part, seed=None):
+            batch = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+            with torch.no_grad(), training.autocast(precision):
+                scores = self(batch)
+            yield batch, scores.masked_fill(~usable, MASKED), usable
 
     def take_over(self, other: "TaggerModel") -> list[str]:
         """Copy the encoder of `other`, and the rows of every tag that both know. Returns the types taken over."""
@@ -264,10 +303,12 @@ def tag(
     names: Mapping[str, str],
     precision: str,
     seed: int,
+    doubt: bool = False,
 ) -> None:
     """Tag words with a trained tagger and write predictions.jsonl: tags as emitted, and the spans that are legal.
 
     names   label -> the name that the prediction carries; a label without one is never predicted
+    doubt   write doubt.jsonl too: for each sentence its id, and entropy and surprisal of each word (`doubts`)
     """
     training.prepare(seed, work.threads)
     tagger, backbone = TaggerModel.load(model)
@@ -280,6 +321,13 @@ def tag(
         emitted = tuple(rename[t] for t in tags)
         predictions.append(Prediction(sentence.id, tuple(from_tags(emitted)), tags=emitted))
     write_predictions(work.folder / "predictions.jsonl", predictions)
+    if doubt:
+        unsure = tagger.doubts(data, "predict", precision=used, allowed=list(names))
+        lines = [
+            json.dumps([s.id, [entropy for entropy, _ in of_words], [surprisal for _, surprisal in of_words]])
+            for s, of_words in zip(words.sentences, unsure, strict=True)
+        ]
+        (work.folder / "doubt.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf8")
     (work.folder / "about.json").write_text(json.dumps({"precision": used}), encoding="utf8")
 
 

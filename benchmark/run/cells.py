@@ -12,6 +12,7 @@ import methods
 from benchmark.corpus.corpus import Corpus, Split, load
 from benchmark.corpus.transfer import Spec, Transfer, build
 from benchmark.errors import CdnerError, RecordError, UnknownName, Unsupported, nearest
+from benchmark.run import annotation
 from benchmark.run import record as records
 from benchmark.run.failure import PASSING
 from benchmark.run.method import Method
@@ -93,7 +94,8 @@ def plan_cells(
         settings = settings_of[changed]
         final, reason = None, None
         try:
-            final = method.planned(transfer, settings, cell.seed)
+            file = annotation.file_of(board.folder, cell.name)
+            final = annotation.planned(method, transfer, settings, cell.seed, file)
         except Unsupported as error:
             reason = str(error)
         known = records.read(board.folder, cell.name)

@@ -34,6 +34,16 @@ class Method(ABC):
         the method cannot do.
         """
 
+    def doubting(self, transfer: Transfer, settings: Any, seed: int) -> Stage:
+        """Return the stage of `plan`, whose artefact also tells how unsure each word is (`doubt.jsonl`, tagging.tag).
+
+        Raises Unsupported where a method cannot tell.
+        """
+        raise Unsupported(
+            f"{type(self).__name__} does not tell how unsure it is of a word, so that none can be re-annotated "
+            "(`annotate`)."
+        )
+
     def planned(self, transfer: Transfer, settings: Any, seed: int) -> Stage:
         """Return what `plan` returns. Raises Unsupported where it would leave out what the transfer asks for."""
         if transfer.added and not self.adds:

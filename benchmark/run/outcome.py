@@ -83,6 +83,7 @@ class Outcomes:
             "gold": item.gold,
             **told,
             **self.audit(item),
+            **self.annotation(graph),
             "final": None if item.final is None else item.final.key,
             "stages": [stage_entry(s, manifests.get(s.key, {})) for s in graph],
             "attempts": [a for s in graph for a in self.attempts(s, manifests.get(s.key))],
@@ -94,6 +95,12 @@ class Outcomes:
         """Return what the last stage tells of generated text, in audit.json: nothing, where it tells nothing."""
         path = None if item.final is None else self.store.folder(item.final.key) / "audit.json"
         return {"audit": json.loads(path.read_text(encoding="utf8"))} if path is not None and path.is_file() else {}
+
+    def annotation(self, graph: Iterable[Stage]) -> dict[str, Any]:
+        """Return what a stage tells of words that were re-annotated, in annotation.json: nothing, where none does."""
+        paths = [self.store.folder(stage.key) / "annotation.json" for stage in graph]
+        told = [json.loads(path.read_text(encoding="utf8")) for path in paths if path.is_file()]
+        return {"annotation": told[-1]} if told else {}
 
     def attempts(self, stage: Stage, manifest: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         """Return how the attempts at a stage that brought no artefact ended."""

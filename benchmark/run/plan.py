@@ -13,14 +13,28 @@ import yaml
 from benchmark import paths
 from benchmark.corpus.card import OnceLoader, find_cards
 from benchmark.corpus.similarity import FEATURES
-from benchmark.corpus.transfer import CHOICES, DEVS, FOREIGN, LIMITED, ORDERS, REGIMES, SELECTS, Auxiliary, Spec
+from benchmark.corpus.transfer import (
+    ANNOTATORS,
+    CHOICES,
+    DEVS,
+    FOREIGN,
+    LIMITED,
+    MEASURES,
+    ORDERS,
+    REGIMES,
+    SELECTS,
+    STARTS,
+    Annotation,
+    Auxiliary,
+    Spec,
+)
 from benchmark.errors import PlanError, UnknownName, nearest
 
 BOARD_KEYS = ("about", "variants", "transfers", "seeds", "budget")
 VARIANT_KEYS = ("method", "set")
 TRANSFER_KEYS = (
     "sources", "target", "targets", "order", "regime", "draws", "select", "dev", "seeds", "set", "variants",
-    "auxiliary",
+    "auxiliary", "annotate",
 )  # fmt: skip
 EXAMPLES = {"fraction": 0.05, "sentences": 40, "shots": 5}
 BUDGET_KEYS = ("minutes_per_stage", "gib_per_stage")
@@ -244,6 +258,7 @@ def _transfers(
     regime, amount = _regime(top.get("regime", "supervised" if sources else "in-domain"), where)
     own_seeds = whole_numbers(top["seeds"], f"{where}, seeds") if "seeds" in top else seeds
     added = _auxiliary(top["auxiliary"], f"{where}, auxiliary", known) if "auxiliary" in top else [None]
+    annotated = _annotation(top["annotate"], f"{where}, annotate") if "annotate" in top else [None]
     draws: list[int | None] = [None]
     if "draws" in top:
         if amount is None and None in added:
@@ -256,9 +271,9 @@ def _transfers(
     dev = choice(top.get("dev", "card"), f"{where}, dev", DEVS)
     changed = mapping(top.get("set") or {}, f"{where}, set")
     specs = []
-    for target, pool, draw in product(targets, added, draws):
+    for target, pool, annotation, draw in product(targets, added, annotated, draws):
         others = pool and replace(pool, corpora=tuple(name for name in pool.corpora if name != target))
-        spec = Spec(tuple(sources), target, regime, amount, order, select, draw, dev, others)
+        spec = Spec(tuple(sources), target, regime, amount, order, select, draw, dev, others, annotation)
         try:
             spec.check()
         except PlanError as error:
@@ -299,6 +314,28 @@ def _auxiliary(entry: Any, where: str, known: Mapping[str, Path]) -> list[Auxili
     types = choice(top.get("types", FOREIGN[0]), f"{where}, types", FOREIGN)
     some = [Auxiliary(tuple(corpora), float(x), how, features, types) for how in chosen for x in shares if x]
     return [*([None] if 0 in shares else []), *some]
+
+
+def _annotation(entry: Any, where: str) -> list[Annotation | None]:
+    """Return the re-annotations that a transfer asks for: every annotator, at every threshold; nobody needs none."""
+    top = mapping(entry, where, tuple(f.name for f in fields(Annotation)))
+    if "by" not in top:
+        raise PlanError(f"{where} needs `by`. There are: {', '.join(ANNOTATORS)}.")
+    annotators = top["by"] if isinstance(top["by"], list) else [top["by"]]
+    annotators = [choice(one, f"{where}, by", ANNOTATORS) for one in annotators]
+    given = top.get("threshold", Annotation.threshold)
+    thresholds = given if isinstance(given, list) else [given]
+    for value in thresholds:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise PlanError(f"{where}, threshold is {short(value)}, expected a number, or a list of them.")
+    measure = choice(top.get("measure", MEASURES[0]), f"{where}, measure", MEASURES)
+    start = choice(top.get("start", STARTS[0]), f"{where}, start", STARTS)
+    asked = {name: text(top.get(name, ""), f"{where}, {name}") for name in ("model", "base_url")}
+    return [
+        Annotation(by, float(value), measure, start, **(asked if by == "llm" else {}))
+        for by in annotators
+        for value in (thresholds[:1] if by == "nobody" else thresholds)
+    ]
 
 
 def _regime(value: Any, where: str) -> tuple[str, float | None]:

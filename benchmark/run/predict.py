@@ -44,19 +44,24 @@ def predict(item: Planned, words: Split, store: Store, engine: Engine, tell: Cal
     if not words.sentences:
         return []
     final = item.final.rebind(item.transfer.test, words)
-    todo: dict[str, Stage] = {}
-    for parent in final.parents:
-        need(parent, store, todo)
-    if todo:
-        listed = ", ".join(f"{s.step.__name__} ({s.title})" for s in todo.values())
-        tell(f"the store lacks what this cell's model is made of; building {len(todo)}: {listed}")
-    for stage in todo.values():
-        run_one(stage, store, engine)
+    supply(final.parents, store, engine, tell)
     try:
         folder = run_one(final, store, engine, cached=False)
         return read_predictions(folder / "predictions.jsonl")
     finally:
         store.forget(final, words)  # the user's text is nobody else's
+
+
+def supply(stages: Sequence[Stage], store: Store, engine: Engine, tell: Callable[[str], None]) -> None:
+    """Build what the store lacks of some stages, and tell what that is. Raises StageFailed."""
+    todo: dict[str, Stage] = {}
+    for stage in stages:
+        need(stage, store, todo)
+    if todo:
+        listed = ", ".join(f"{s.step.__name__} ({s.title})" for s in todo.values())
+        tell(f"the store lacks what this cell's model is made of; building {len(todo)}: {listed}")
+    for stage in todo.values():
+        run_one(stage, store, engine)
 
 
 def run_one(stage: Stage, store: Store, engine: Engine, *, cached: bool = True, threads: int | None = None) -> Path:

@@ -16,7 +16,7 @@ import inspect
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -62,8 +62,8 @@ class Stage:
 
     @cached_property
     def splits(self) -> list[Split]:
-        """Return the splits among the inputs."""
-        return list(_found(Split, self.inputs))
+        """Return the splits among the inputs, but for those that a stage makes."""
+        return [split for split in _found(Split, self.inputs) if not isinstance(split, Made)]
 
     @property
     def ingredients(self) -> dict[str, Any]:
@@ -109,6 +109,38 @@ class Stage:
         return f"<Stage {self.step.__name__} {self.title} {self.key[:8]}>"
 
 
+@dataclass(frozen=True)
+class Made(Split):
+    """A split that a stage makes, `split.jsonl` of its artefact: a plan sees its words, a step gets all of it.
+
+    names   what its types are called, or None where a mention of that type is dropped; one without keeps its own
+    """
+
+    stage: Stage
+    names: tuple[tuple[str, str | None], ...] = ()
+
+    @cached_property
+    def hash(self) -> str:
+        """What tells it from other splits, before it is made."""
+        return hashlib.sha256(json.dumps([self.stage.key, self.names]).encode()).hexdigest()
+
+    def words_only(self) -> Split:
+        """Return the sentences, which are known without the stage."""
+        return Split(self.corpus, self.name, self.sentences)
+
+    def relabel(self, mapping: Mapping[str, str | None]) -> "Made":
+        """Return the split with its types renamed, when it is made."""
+        named = {old: new if new is None else mapping.get(new, new) for old, new in self.names}
+        return replace(self, names=tuple({**mapping, **named}.items()))
+
+    @staticmethod
+    def read(folder: Path, names: Mapping[str, str | None]) -> Split:
+        """Return the split of an artefact, its types renamed."""
+        split = Split.from_jsonl(folder / "split.jsonl")
+        own = {span.type: span.type for s in split.sentences for span in s.spans or ()}
+        return split.relabel({**own, **names})
+
+
 @lru_cache(maxsize=256)
 def _check_inputs(step: Callable[..., None], names: tuple[str, ...]) -> None:
     """Raise TypeError where a step cannot be called with inputs of these names."""
@@ -129,6 +161,8 @@ def _found(kind: type[T], value: Any) -> Iterator[T]:
     """Yield what of a kind a bound value holds, in its order."""
     if isinstance(value, kind):
         yield value
+    elif isinstance(value, Made):
+        yield from _found(kind, value.stage)
     elif isinstance(value, (list, tuple, Mapping)):
         for item in value.values() if isinstance(value, Mapping) else value:
             if not isinstance(item, str):  # most items, as a list of types has them
@@ -144,6 +178,8 @@ def plain(value: Any) -> Any:
     """Return what of a bound value goes into the key. Raises PlanError for a value that has no key."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
+    if isinstance(value, Made):
+        return {"made": plain(value.stage), "names": plain(value.names)}
     if isinstance(value, Split):
         return {"split": f"{value.corpus}/{value.name}", "hash": value.hash}
     if isinstance(value, Stage):
@@ -167,6 +203,8 @@ def plain(value: Any) -> Any:
 
 def pack(value: Any) -> Any:
     """Return a bound value as JSON that `unpack` turns back in another process."""
+    if isinstance(value, Made):
+        return {"$made": value.stage.key, "names": dict(value.names)}
     if isinstance(value, Split):
         return {"$split": value.hash}
     if isinstance(value, Stage):
@@ -190,6 +228,8 @@ def unpack(value: Any, *, split: Callable[[str], Split], stage: Callable[[str], 
         return value
     if "$split" in value:
         return split(value["$split"])
+    if "$made" in value:
+        return Made.read(stage(value["$made"]), value["names"])
     if "$stage" in value:
         return stage(value["$stage"])
     if "$map" in value:

@@ -140,15 +140,28 @@ def count_token(gold: Sequence[Gold], predicted: Sequence[Prediction]) -> Scores
     A wrong word is extra for the predicted tag and missed for gold's, so that the F1 over all words is accuracy. Where
     there are no tags they are made of the spans; RecordError where these overlap.
     """
-    gold_tags = [_tags(g.id, len(g.words), g.spans, of="gold") for g in gold]
-    predicted_tags = [
+    numbers = _Numbers()
+    gold_labels, predicted_labels, sentence = _flatten(*_tag_rows(gold, predicted), numbers)
+    hit = np.flatnonzero(gold_labels == predicted_labels)
+    return _tally(list(numbers), len(gold), sentence, gold_labels, predicted_labels, hit)
+
+
+def word_tags(gold: Sequence[Gold], predicted: Sequence[Prediction]) -> tuple[list[str], list[str]]:
+    """Return the gold tag and the predicted tag of every word, in gold's order, as `token` counts them.
+
+    Raises RecordError as `score` does.
+    """
+    wanted, found = _tag_rows(gold, _align(gold, predicted))
+    return list(chain.from_iterable(wanted)), list(chain.from_iterable(found))
+
+
+def _tag_rows(gold: Sequence[Gold], predicted: Sequence[Prediction]) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
+    wanted: list[Sequence[str]] = [_tags(g.id, len(g.words), g.spans, of="gold") for g in gold]
+    found: list[Sequence[str]] = [
         _tags(p.id, len(g.words), p.spans, of="predicted") if p.tags is None else p.tags
         for g, p in zip(gold, predicted, strict=True)
     ]
-    numbers = _Numbers()
-    gold_labels, predicted_labels, sentence = _flatten(gold_tags, predicted_tags, numbers)
-    hit = np.flatnonzero(gold_labels == predicted_labels)
-    return _tally(list(numbers), len(gold), sentence, gold_labels, predicted_labels, hit)
+    return wanted, found
 
 
 def micro(all: Counts, types: Mapping[str, Counts]) -> dict[str, float]:
