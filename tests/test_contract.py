@@ -18,9 +18,11 @@ from transformers import BertConfig, BertModel, BertTokenizer
 
 import methods
 from benchmark.corpus.corpus import Corpus, Sentence, Split, load
-from benchmark.corpus.transfer import Auxiliary, Spec, Transfer, build
+from benchmark.corpus.transfer import Annotation, Auxiliary, Spec, Transfer, build
 from benchmark.errors import Unsupported
-from benchmark.run.stage import Stage, pack, unpack
+from benchmark.run import annotation
+from benchmark.run.method import Method
+from benchmark.run.stage import Made, Stage, pack, unpack
 from benchmark.score.protocols import PROTOCOLS, Gold, Prediction, read_predictions, relabel, score
 from benchmark.work import Work
 
@@ -73,6 +75,7 @@ REGIMES = {
     "in-domain": Spec((), "sky", "in-domain"),
     "zero-shot": Spec(("quay",), "sky", "zero-shot", select="source-dev"),
     "added": Spec(("quay",), "sky", auxiliary=Auxiliary(("bay",), 0.7)),
+    "annotated": Spec(("quay",), "sky", annotate=Annotation("oracle", 0.5)),
     "fraction": Spec(("quay",), "sky", "fraction", 0.5, draw=1),
     "sentences": Spec(("quay",), "sky", "sentences", 2.0, select="last", draw=1),
     "shots": Spec(("quay",), "sky", "shots", 1.0, select="last", draw=1),
@@ -188,7 +191,10 @@ class House:
         return build(spec, data=self.data, cards=(self.data,))
 
     def plan(self, spec: Spec, *, seed: int = 1) -> Stage:
-        return self.method.planned(self.transfer(spec), self.settings, seed)
+        return self.planned(self.transfer(spec), seed)
+
+    def planned(self, transfer: Transfer, seed: int = 1) -> Stage:
+        return annotation.planned(self.method, transfer, self.settings, seed, Path("nobody.conll"))
 
     def plan_for(self, words: Split) -> Stage:
         """Return the first supported plan, with other words to predict."""
@@ -266,6 +272,24 @@ def test_added_data_is_learned_from_or_refused(house):
 
     assert "bay" in {split.corpus for stage in added.graph() for split in stage.splits}
     assert added.key != house.plan(REGIMES["supervised"]).key
+
+
+def test_train_that_is_annotated_anew_is_learned_from_or_refused(house):
+    if type(house.method).doubting is Method.doubting or getattr(house.settings, "target_only", False):
+        with pytest.raises(Unsupported, match=r"does not tell how unsure it is of a word|nothing to learn from"):
+            house.plan(REGIMES["annotated"])
+        return
+    final = house.plan(REGIMES["annotated"])
+
+    house.run(final)
+    [learns] = [s for s in final.graph() if any(isinstance(x, Made) for x in s.inputs.get("train", ()))]
+    [made] = [x for x in learns.inputs["train"] if isinstance(x, Made)]
+    assert (house.store / made.stage.key / "split.jsonl").is_file()
+    gold = house.transfer(REGIMES["supervised"]).target.train
+    assert [s.words for s in made.sentences] == [s.words for s in gold.sentences]
+    assert all(s.spans is None for s in made.sentences)
+    shown = [s for s in final.graph() for x in s.splits if x.corpus == "sky" and x.name == "train" and x.mentions]
+    assert shown == [made.stage]  # the oracle alone reads gold
 
 
 @pytest.mark.parametrize("regime", REGIMES)
@@ -367,7 +391,7 @@ def test_the_plan_does_not_hang_on_the_gold_of_test(house, regime):
         pytest.skip(str(refusal))
     without = build(REGIMES[regime], data=house.data, cards=(house.data,), corpora=bare)
 
-    assert house.method.plan(without, house.settings, 1).key == final.key
+    assert house.planned(without).key == final.key
 
 
 # ---------------------------------------------------------------------------------------------- odd sentences

@@ -1,5 +1,6 @@
 """A transfer shows the gold that its regime allows, and test words without gold."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 from math import inf
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from benchmark.corpus.card import Card, Format, TypeCard
 from benchmark.corpus.corpus import Corpus, Sentence, Split
-from benchmark.corpus.transfer import Auxiliary, Domain, Spec, build, describe, sample, shown
+from benchmark.corpus.transfer import Annotation, Auxiliary, Domain, Spec, build, describe, sample, shown
 from benchmark.errors import PlanError
 from benchmark.score.spans import Span
 
@@ -453,3 +454,35 @@ def test_added_data_is_told_in_place_and_record():
         "corpora": ("north", "south"), "share": 0.5, "choose": "similar", "features": "counts", "types": "own",
     }  # fmt: skip
     assert "auxiliary" not in describe(Spec(("sea",), "harbour"))
+
+
+# ---------------------------------------------------------------------------------------------- annotated anew
+
+
+@pytest.mark.parametrize(
+    ("changed", "spec", "message"),
+    [
+        ({"threshold": -1.0}, {}, "annotate: threshold is 0 or more; found -1."),
+        ({"threshold": float("nan")}, {}, "annotate: threshold is 0 or more; found nan."),
+        ({}, {"regime": "zero-shot", "select": "last"}, "annotate: in zero-shot nothing is learned of the target, so there is nothing to annotate."),
+        ({}, {"sources": (), "regime": "in-domain"}, "annotate: in-domain has no sources, so no model has labels to start from; say `start: gold`."),
+        ({"by": "nobody", "start": "gold"}, {}, "annotate: where train starts with gold, by nobody changes nothing; say `start: model`, or leave `annotate` out."),
+        ({"model": "m"}, {}, "annotate: model and base_url are for `by: llm`; found `by: oracle`."),
+        ({}, {"auxiliary": POOL}, "a transfer has `auxiliary` or `annotate`, not both: say two transfers."),
+    ],
+)  # fmt: skip
+def test_an_annotation_that_means_nothing_is_refused(changed, spec, message):
+    asked = replace(Annotation("oracle"), **changed)
+    with pytest.raises(PlanError, match=f"^{re.escape(message)}$"):
+        Spec(**{"sources": ("sea",), "target": "harbour", "annotate": asked, **spec}).check()
+
+
+def test_an_annotation_is_told_in_place_and_record():
+    spec = Spec(("sea",), "harbour", "fraction", 0.5, annotate=Annotation("oracle", 0.5))
+
+    assert spec.place == "sea--harbour/fraction-0.5+oracle-0.5"
+    assert describe(spec)["annotate"] == {
+        "by": "oracle", "threshold": 0.5, "measure": "entropy", "start": "model", "model": "", "base_url": ""
+    }  # fmt: skip
+    assert "annotate" not in describe(Spec(("sea",), "harbour"))
+    assert Auxiliary.read(spec.regime_label) == ("fraction-0.5+oracle-0.5", "", 0.0)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from benchmark.corpus.corpus import Sentence, Split
+from benchmark.corpus.module import NerModule
 from benchmark.errors import PlanError, StageFailed
 from benchmark.models import backbones, training
 from benchmark.models.encoders import RecurrentWords
@@ -226,6 +227,59 @@ def test_viterbi_finds_the_best_of_all_paths(allowed):
 
 
 # ---------------------------------------------------------------------------------------------- what may be predicted
+
+
+def test_marginals_of_a_crf_are_those_of_all_paths():
+    model = given_model(["port"], crf=True)
+    scores = torch.randn(2, 3, 3, generator=torch.Generator().manual_seed(1))
+    words = torch.tensor([[True, True, True], [True, True, False]])
+
+    found = model.marginals(scores, words)
+
+    for row, length in enumerate((3, 2)):
+        paths = list(product(range(3), repeat=length))
+        weights = torch.tensor([path_score(model, scores[row], path) for path in paths]).softmax(0)
+        for place, tag_number in product(range(length), range(3)):
+            wanted = sum(w for w, path in zip(weights, paths, strict=True) if path[place] == tag_number)
+            assert float(found[row, place, tag_number]) == pytest.approx(float(wanted), abs=1e-5)
+
+
+@pytest.mark.parametrize("crf", [False, True])
+def test_doubt_is_highest_where_all_tags_are_alike_and_none_where_one_is_certain(tmp_path, crf):
+    model = TaggerModel(backbones.encoder(backbones.find("rnn")), TYPES, crf=crf)
+    for weights in (model.head.weight, model.head.bias, *(model.crf.parameters() if model.crf is not None else ())):
+        nn.init.zeros_(weights)
+    data = NerModule(backbones.features(backbones.find("rnn")), predict=split("test", "rain fell", "fog"))
+
+    alike = model.doubts(data, "predict", precision="32")
+    some = model.doubts(data, "predict", precision="32", allowed=["port"])
+    with torch.no_grad():
+        model.head.bias[0] = 60.0
+    certain = model.doubts(data, "predict", precision="32")
+
+    assert [len(of_words) for of_words in alike] == [2, 1]
+    assert alike[0][0] == pytest.approx((math.log2(5), 5 * math.log(5)), rel=1e-4)  # O, and B- and I- of two types
+    assert some[1][0] == pytest.approx((math.log2(3), 3 * math.log(3)), rel=1e-4)
+    assert certain[0][0][0] == pytest.approx(0.0, abs=1e-6)
+    assert certain[0][0][1] > 100
+
+
+def test_tagging_with_doubt_predicts_the_same(tmp_path):
+    model = train(tmp_path / "model", recipe=replace(TINY, epochs=2))
+    named = split("test", "Aurora left Haven")
+    words = replace(named, sentences=(*named.sentences, Sentence("harbour/test/1", (), None)))
+    common = {"model": model, "words": words, "names": {"vessel": "vessel", "port": "port"}, "precision": "32"}
+    for name, more in (("plain", {}), ("doubt", {"doubt": True})):
+        tag(work(tmp_path / name), **common, seed=1, **more)
+
+    assert (tmp_path / "plain" / "predictions.jsonl").read_bytes() == (
+        tmp_path / "doubt" / "predictions.jsonl"
+    ).read_bytes()
+    assert not (tmp_path / "plain" / "doubt.jsonl").exists()
+    first, empty = [json.loads(line) for line in (tmp_path / "doubt" / "doubt.jsonl").read_text().splitlines()]
+    assert first[0] == "harbour/test/0"
+    assert [len(column) for column in first[1:]] == [3, 3]
+    assert empty == ["harbour/test/1", [], []]
 
 
 @pytest.mark.parametrize("crf", [False, True])

@@ -19,7 +19,7 @@ TRANSFERS = "transfers:\n  - {sources: [conll2003], targets: [ai]}\n"
 METHODS = ", ".join(methods.METHODS)
 CORPORA = ", ".join(find_cards())
 SETTINGS = ", ".join(f.name for f in fields(methods.find("tagger").Settings))
-KEYS = "sources, target, targets, order, regime, draws, select, dev, seeds, set, variants, auxiliary"
+KEYS = "sources, target, targets, order, regime, draws, select, dev, seeds, set, variants, auxiliary, annotate"
 
 
 @pytest.fixture
@@ -134,6 +134,18 @@ def test_a_transfer_may_be_for_some_variants(board):
         "lookup/conll2003--ai/supervised/seed1",
         "lookup/conll2003--music/supervised/seed1",
     ]
+
+
+def test_annotation_comes_by_everybody_and_at_every_threshold(board):
+    folder = board("""\
+        variants: {tagger: {method: tagger}}
+        transfers:
+          - {sources: [conll2003], targets: [ai], annotate: {by: [nobody, oracle], threshold: [2, 0.5]}}
+    """)
+    cells = read_board(folder).cells
+
+    assert [c.spec.regime_label for c in cells] == ["supervised+nobody", "supervised+oracle-2", "supervised+oracle-0.5"]
+    assert {c.spec.annotate.start for c in cells} == {"model"}
 
 
 def test_added_data_comes_in_every_share_and_choice(board):
@@ -432,6 +444,12 @@ SOURCE = "sources: [conll2003], targets: [ai]"
         ("{sources: [ai], targets: [ai]}", "transfer 1: ai is source and target at once; say `regime: in-domain` without sources."),
         ("{sources: [music, music], targets: [ai]}", "transfer 1, sources names one twice: music, music."),
         (f"{{{SOURCE}, seeds: []}}", "transfer 1, seeds is [], expected a list of different whole numbers, such as [1, 2, 3]."),
+        (f"{{{SOURCE}, annotate: oracle}}", "transfer 1, annotate is 'oracle', expected a mapping with by, threshold, measure, start, model, base_url."),
+        (f"{{{SOURCE}, annotate: {{threshold: 2}}}}", "transfer 1, annotate needs `by`. There are: oracle, llm, file, nobody."),
+        (f"{{{SOURCE}, annotate: {{by: gold}}}}", "transfer 1, annotate, by is 'gold'. There are: oracle, llm, file, nobody."),
+        (f"{{{SOURCE}, annotate: {{by: oracle, threshold: two}}}}", "transfer 1, annotate, threshold is 'two', expected a number, or a list of them."),
+        (f"{{{SOURCE}, annotate: {{by: oracle, measure: entropie}}}}", "transfer 1, annotate, measure is 'entropie'. Did you mean 'entropy'? There are: entropy, surprisal."),
+        (f"{{{SOURCE}, annotate: {{by: oracle, start: gold}}}}", "transfer 1: annotate: where train starts with gold, by oracle changes nothing; say `start: model`, or leave `annotate` out."),
         (f"{{{SOURCE}, auxiliary: [ai]}}", "transfer 1, auxiliary is ['ai'], expected a mapping with corpora, share, choose, features, types."),
         (f"{{{SOURCE}, auxiliary: {{share: 0.1}}}}", "transfer 1, auxiliary, corpora is None, expected a list of names, such as [ai, politics]."),
         (f"{{{SOURCE}, auxiliary: {{corpora: [musik], share: 0.1}}}}", f"transfer 1, auxiliary: there is no corpus 'musik'. Did you mean 'music'? There are: {CORPORA}."),
