@@ -18,6 +18,7 @@ METHODS = {
     "laner": "methods.laner:Laner",
     "text2text": "methods.text2text:Text2Text",
     "llm_prompt": "methods.llm_prompt:LlmPrompt",
+    "lar": "methods.lar:Lar",
 }
 
 

@@ -31,7 +31,10 @@ SMALL = {"epochs": 12, "source_epochs": 3, "lr": 5e-3, "batch": 4, "precision": 
 
 # method -> what it needs beyond that to learn anything at all.
 SHORT = {"epochs": 12, "dev_every": 6}
-LEARNS: dict[str, dict[str, Any]] = {"text2text": {"epochs": 120, "dev_every": 60, "lr": 1e-2}}
+LEARNS: dict[str, dict[str, Any]] = {
+    "text2text": {"epochs": 120, "dev_every": 60, "lr": 1e-2},
+    "lar": {"decoding": "grounded", **SHORT, "lr": 1e-2},
+}
 
 # method -> settings that are tested beside its own.
 OPTIONS: dict[str, list[dict[str, Any]]] = {
@@ -44,6 +47,12 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"target_only": True},
     ],
     "llm_prompt": [{"examples": 1}, {"format": "typed"}, {"temperature": 0.7}],
+    "lar": [
+        {"reassign_with": "none"},
+        {"reassign_with": "embedding", "alignment": "embedding-hungarian"},
+        {"reassign_with": "embedding", "alignment": "none", "on_none": "direct", "ask": "dev"},
+        {"labelled": 0.5, "match": "overlap", "meanings": True},
+    ],
     "laner": [
         {"label_background": False},
         {"label_context": False},

@@ -39,6 +39,7 @@ class Nodes:
     leads   (F,), behind it a mention has to come before the text may end
     kind    what a node stands for: the name of a type at the type's last sub-word, else ""
     end     the node that ends the text
+    source  the same for source types
     """
 
     token: Tensor
@@ -48,6 +49,7 @@ class Nodes:
     leads: Tensor
     kind: tuple[str, ...]
     end: int
+    source: tuple[str, ...]
 
     def to(self, device: torch.device) -> "Nodes":
         """Return the same nodes on a device."""
@@ -62,26 +64,28 @@ class _Builder:
     """Puts nodes one behind another."""
 
     def __init__(self) -> None:
-        self.token, self.kind = [-1], [""]
+        self.token, self.kind, self.source = [-1], [""], [""]
         self.follow: list[tuple[int, int]] = []
 
-    def chain(self, before: Sequence[int], tokens: Sequence[int], kind: str = "") -> list[int]:
+    def chain(self, before: Sequence[int], tokens: Sequence[int], kind: str = "", source: str = "") -> list[int]:
         """Add a node a token behind those of `before`; return where that ends."""
         for number, token in enumerate(tokens, start=1):
             self.token.append(token)
             self.kind.append(kind if number == len(tokens) else "")
+            self.source.append(source if number == len(tokens) else "")
             node = len(self.token) - 1
             self.follow.extend((one, node) for one in before)
             before = [node]
         return list(before)
 
 
-def nodes(shape: Format, options: Sequence[str], encode: Encode, end: int) -> Nodes:
-    """Return the nodes of a format without sources.
+def nodes(shape: Format, options: Sequence[str], encode: Encode, end: int, sources: Sequence[str] = ()) -> Nodes:
+    """Return the nodes of a format.
 
     options   names of types
     encode    text -> sub-word numbers
     end       the sub-word that ends a text
+    sources   names of source types, for a format that has them
     Raises ValueError for a format in which one mention may follow another without a mark.
     """
     made = _Builder()
@@ -91,6 +95,8 @@ def nodes(shape: Format, options: Sequence[str], encode: Encode, end: int) -> No
             before = made.chain(before, encode(part))
         elif part == "type":
             before = [node for name in options for node in made.chain(before, encode(name), kind=name)]
+        elif part == "source":
+            before = [node for name in sources for node in made.chain(before, encode(name), source=name)]
         else:
             opening.extend(before)
             before = [MENTION]
@@ -119,7 +125,7 @@ def nodes(shape: Format, options: Sequence[str], encode: Encode, end: int) -> No
     while more := {one for one, other in made.follow if other in ending and one != MENTION} - ending:
         ending |= more
     leads = torch.tensor([node not in ending for node in range(size)])
-    return Nodes(torch.tensor(made.token), follow, opens, closes, leads, tuple(made.kind), last)
+    return Nodes(torch.tensor(made.token), follow, opens, closes, leads, tuple(made.kind), last, tuple(made.source))
 
 
 class Sentences(NamedTuple):
@@ -284,7 +290,7 @@ def read(made: Nodes, written: Sequence[int], pieces: Sequence[Sequence[int]], w
 
 def _written(path: Sequence[int], made: Nodes, owner: Sequence[int], words: Sequence[str], whole: bool) -> Written:
     """Return the items along a path of states. Of a text that was cut off, an item counts that something follows."""
-    size, kind, opened = len(made.token), "", -1
+    size, kind, source, opened = len(made.token), "", "", -1
     items: list[Item] = []
     places: list[Place] = []
     place: Place | None = None
@@ -296,9 +302,11 @@ def _written(path: Sequence[int], made: Nodes, owner: Sequence[int], words: Sequ
                 place, opened = (owner[opened], owner[at] + 1), -1
         elif made.kind[state]:
             kind = made.kind[state]
+        elif made.source[state]:
+            source = made.source[state]
         if kind and place:
             if whole or number < len(path):
-                items.append(Item(kind, " ".join(words[slice(*place)])))
+                items.append(Item(kind, " ".join(words[slice(*place)]), source))
                 places.append(place)
-            kind, place = "", None
+            kind, source, place = "", "", None
     return Written(items, places, whole)

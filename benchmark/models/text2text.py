@@ -98,9 +98,11 @@ class Texts:
 
     cased     whether the tokenizer keeps case
     longest   sub-words of a text, where the decoder has places for no more; None: as many as are wanted
+    sources   key of a type -> name of the source type that it is aligned with, for a format that names it
     """
 
-    def __init__(self, backbone: Backbone, prompting: Prompting) -> None:
+    def __init__(self, backbone: Backbone, prompting: Prompting, sources: Mapping[str, str] | None = None) -> None:
+        self.sources = dict(sources or {})
         self.shape, self.prompting, self.features = prompting.shape, prompting, _pieces(backbone)
         self.tokenizer = self.features.tokenizer
         self.pad, [*_, self.end] = int(self.tokenizer.pad_token_id), self.features.suffix
@@ -172,8 +174,8 @@ class Texts:
             for place, part in enumerate(self.shape.parts):
                 if place % 2 == 0:
                     found.extend(self.encode(part))
-                elif part == "type":
-                    found.extend(self.encode(options[kind]))
+                elif part in ("type", "source"):
+                    found.extend(self.encode((options if part == "type" else self.sources)[kind]))
                 else:
                     found.extend(i for piece in pieces[start:end] for i in piece)
         return [*(found or self.encode(self.shape.nothing)), self.end]
@@ -429,6 +431,7 @@ def train_text2text(
     recipe: Recipe,
     seed: int,
     adapter: Adapter | None = None,
+    alignment: Path | None = None,
 ) -> None:
     """Train a text-to-text model and write it as an artefact.
 
@@ -437,9 +440,10 @@ def train_text2text(
     options   of each of them, and of dev (the last's): key of a type -> its name
     dev       chooses the epoch by strict F1 of what is written; None: the last epoch is kept
     writing   how dev is written about; None where there is no dev
+    alignment an artefact with the source type of each type, for a format that names it (`aligned`)
     """
     training.prepare(seed, work.threads)
-    texts = Texts(backbone, prompting)
+    texts = Texts(backbone, prompting, aligned(alignment))
     net = bare(backbone) if init is None else load(init)[0]
     rows = [
         row
@@ -456,7 +460,7 @@ def train_text2text(
     def dev_f1() -> float:
         assert dev is not None
         assert writing is not None
-        found, _ = answers(model, texts, dev, options[-1], writing=writing, precision=used)
+        found, *_ = answers(model, texts, dev, options[-1], writing=writing, precision=used)
         model.train()
         return strict_counts(
             gold, [to_tags(len(s.words), p.spans) for s, p in zip(dev.sentences, found, strict=True)]
@@ -478,21 +482,34 @@ def write_text2text(
     writing: Writing,
     precision: str,
     seed: int,
+    alignment: Path | None = None,
 ) -> None:
     """Write about words with a trained model, and write predictions.jsonl: spans, pairs and raw texts; audit.json.
 
-    options   key of a type -> its name
+    options     key of a type -> its name
+    alignment   as in training; then sources.jsonl has the source type that was written of each span
     """
     training.prepare(seed, work.threads)
     net, backbone = load(model)
-    texts = Texts(backbone, prompting)
+    texts = Texts(backbone, prompting, aligned(alignment))
     used = training.resolve_precision(precision)
-    found, audit = answers(TextModel(net), texts, words, options, writing=writing, precision=used)
+    found, sources, audit = answers(TextModel(net), texts, words, options, writing=writing, precision=used)
     write_predictions(work.folder / "predictions.jsonl", found)
+    if texts.sources:
+        lines = [json.dumps({"id": p.id, "sources": of}) for p, of in zip(found, sources, strict=True)]
+        (work.folder / "sources.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf8")
     (work.folder / "audit.json").write_text(
         json.dumps({"decoding": writing.decoding, "pairs": asdict(audit)}), encoding="utf8"
     )
     (work.folder / "about.json").write_text(json.dumps({"precision": used}), encoding="utf8")
+
+
+def aligned(folder: Path | None) -> dict[str, str]:
+    """Return key of a type -> name of its source type, of an artefact's alignment.json; nothing without one."""
+    if folder is None:
+        return {}
+    told: dict[str, str] = json.loads((folder / "alignment.json").read_text(encoding="utf8"))["names"]
+    return told
 
 
 def answers(
@@ -503,11 +520,12 @@ def answers(
     *,
     writing: Writing,
     precision: str,
-) -> tuple[list[Prediction], Audit]:
-    """Return what a model says of every sentence, and what became of its pieces."""
+) -> tuple[list[Prediction], list[list[str]], Audit]:
+    """Return what a model says of every sentence, the source type of each span ("": none), and the pieces' fate."""
     grounded = None
     if writing.decoding == "grounded":
-        grounded = grammar.nodes(texts.shape, list(options.values()), texts.encode, texts.end)
+        sources = list(dict.fromkeys(texts.sources.values()))
+        grounded = grammar.nodes(texts.shape, list(options.values()), texts.encode, texts.end, sources)
     rows = [
         row
         for number, sentence in enumerate(words.sentences)
@@ -518,24 +536,26 @@ def answers(
     parts: list[list[tuple[Row, list[int]]]] = [[] for _ in words.sentences]
     for row, ids in zip(rows, written, strict=True):
         parts[row.sentence].append((row, ids))
-    found, audit = [], Audit()
+    found, sources_of, audit = [], [], Audit()
     for sentence, windows_of in zip(words.sentences, parts, strict=True):
-        prediction, told = _joined(texts, sentence, windows_of, grounded, options)
+        prediction, told_sources, told = _joined(texts, sentence, windows_of, grounded, options)
         found.append(prediction)
+        sources_of.append(told_sources)
         audit += told
-    return found, audit
+    return found, sources_of, audit
 
 
 def _joined(
     texts: Texts, sentence: Sentence, parts: Sequence[tuple[Row, list[int]]], grounded: Nodes | None,
     options: Mapping[str, str],
-) -> tuple[Prediction, Audit]:  # fmt: skip
-    """Return a sentence's prediction from what was written about its windows.
+) -> tuple[Prediction, list[str], Audit]:  # fmt: skip
+    """Return a sentence's prediction from what was written about its windows, and the source type of each span.
 
     A window answers for the mentions that begin among its own words, and for what it wrote that stands nowhere.
     """
     keys = {name: key for key, name in options.items()}
     pairs: list[Pair] = []
+    sources: list[str] = []
     places: list[Place | None] = []
     raws: list[str] = []
     unread = 0
@@ -547,12 +567,15 @@ def _joined(
             written = grammar.read(grounded, ids, row.pieces, words)
             reading, stand = Reading(tuple(written.items), () if written.whole else (raws[-1],)), written.places
         else:
-            reading = texts.shape.read(raws[-1], words, list(options.values()))
+            reading = texts.shape.read(raws[-1], words, list(options.values()), texts.sources.values())
             stand = ground(words, reading.pairs, keys, cased=texts.cased).places
         unread += len(reading.unread)
-        for pair, place in zip(reading.pairs, stand, strict=True):
+        for item, pair, place in zip(reading.items, reading.pairs, stand, strict=True):
             if place is None or row.start + place[0] in range(*row.own):
                 pairs.append(pair)
+                sources.append(item.source)
                 places.append(place and (row.start + place[0], row.start + place[1]))
     placed = ground(sentence.words, pairs, keys, cased=texts.cased, unparsable=unread, known=places)
-    return Prediction(sentence.id, placed.spans, pairs=placed.pairs, raw=" | ".join(raws)), placed.audit
+    of_place = dict(zip(placed.places, sources, strict=True))
+    told = [of_place[start, end] for start, end, _ in placed.spans]
+    return Prediction(sentence.id, placed.spans, pairs=placed.pairs, raw=" | ".join(raws)), told, placed.audit

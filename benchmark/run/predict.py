@@ -44,12 +44,15 @@ def predict(item: Planned, words: Split, store: Store, engine: Engine, tell: Cal
     if not words.sentences:
         return []
     final = item.final.rebind(item.transfer.test, words)
-    supply(final.parents, store, engine, tell)
+    own = [stage for stage in final.graph() if stage.reads(words)]
+    supply([p for stage in own for p in stage.parents if not p.reads(words)], store, engine, tell)
     try:
-        folder = run_one(final, store, engine, cached=False)
+        for stage in own:
+            folder = run_one(stage, store, engine, cached=False)
         return read_predictions(folder / "predictions.jsonl")
     finally:
-        store.forget(final, words)  # the user's text is nobody else's
+        for stage in own:
+            store.forget(stage, words)  # the user's text is nobody else's
 
 
 def supply(stages: Sequence[Stage], store: Store, engine: Engine, tell: Callable[[str], None]) -> None:

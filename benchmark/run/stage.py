@@ -94,16 +94,20 @@ class Stage:
         return list(found.values())
 
     def rebind(self, old: Split, new: Split) -> "Stage":
-        """Return the same stage with one split in another's place (to predict other words).
+        """Return the same stage with one split in another's place (to predict other words), also in those behind it.
 
-        Raises PlanError where no input of the stage is that split.
+        Raises PlanError where neither the stage nor one behind it is bound to that split.
         """
-        if not any(s.hash == old.hash for s in self.splits):
+        if not self.reads(old):
             raise PlanError(
                 f"{self.name} is not bound to {old.corpus} {old.name}, so it cannot be bound to other words."
             )
         inputs = {name: _swapped(value, old, new) for name, value in self.inputs.items()}
         return Stage(self.step, title=self.title, size=self.size, **inputs)
+
+    def reads(self, split: Split) -> bool:
+        """Return whether the stage, or one behind it, is bound to a split."""
+        return any(known.hash == split.hash for stage in self.graph() for known in stage.splits)
 
     def __repr__(self) -> str:
         return f"<Stage {self.step.__name__} {self.title} {self.key[:8]}>"
@@ -150,6 +154,8 @@ def _check_inputs(step: Callable[..., None], names: tuple[str, ...]) -> None:
 def _swapped(value: Any, old: Split, new: Split) -> Any:
     if isinstance(value, Split):
         return new if value.hash == old.hash else value
+    if isinstance(value, Stage):
+        return value.rebind(old, new) if value.reads(old) else value
     if isinstance(value, (list, tuple)):
         return type(value)(_swapped(item, old, new) for item in value)
     if isinstance(value, Mapping):

@@ -305,7 +305,7 @@ def test_windows_tell_of_each_mention_once(t5, tmp_path):
     rows = list(texts.rows(0, Sentence("quay/test/0", words, spans), OPTIONS))
     model.write = lambda *_, **__: [row.target[:-1] for row in rows]  # every window is written about as gold says
     for decoding in ("free", "grounded"):
-        [found], audit = answers(model, texts, long, OPTIONS, writing=Writing(decoding, 32), precision="32")
+        [found], _, audit = answers(model, texts, long, OPTIONS, writing=Writing(decoding, 32), precision="32")
 
         assert sum(row.target.count(texts.encode(";")[0]) + 1 for row in rows) > len(spans)
         assert found.spans == spans
@@ -320,7 +320,7 @@ def test_a_grounded_mention_stands_where_it_was_copied_from(t5):
     [row] = texts.rows(0, sentence, OPTIONS)
     model.write = lambda *_, **__: [row.target[:-1]]
     words = Split("quay", "test", (Sentence("quay/test/0", sentence.words, None),))
-    [found], _ = answers(model, texts, words, OPTIONS, writing=Writing("grounded", 32), precision="32")
+    [found], *_ = answers(model, texts, words, OPTIONS, writing=Writing("grounded", 32), precision="32")
 
     assert found.spans == sentence.spans
 
@@ -368,6 +368,6 @@ def test_nothing_is_written_about_an_empty_sentence(t5):
     texts = Texts(backbones.find(str(t5)), TYPED)
     empty = split([("", [])], "test").words_only()
     model = TextModel(text2text.bare(backbones.find(str(t5))))
-    [found], audit = answers(model, texts, empty, OPTIONS, writing=Writing("free", 32), precision="32")
+    [found], _, audit = answers(model, texts, empty, OPTIONS, writing=Writing("free", 32), precision="32")
 
     assert (found.spans, found.pairs, found.raw, audit) == ((), (), "", Audit())
