@@ -633,6 +633,46 @@ def report(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def show(chosen: argparse.Namespace) -> int:
+    """Print what a stage of a cell has written beside its predictions; without a name, what there is."""
+    from benchmark import paths
+    from benchmark.run.cells import find_cell, plan_cells
+    from benchmark.run.plan import boards
+    from benchmark.run.predict import supply
+    from benchmark.run.store import Store
+
+    cards = card_folders(chosen)
+    board, cell = find_cell(chosen.cell, boards(), cards)
+    [item] = plan_cells(board, [cell], data=data_folder(chosen), cards=cards)
+    if item.final is None:
+        raise CdnerError(f"{cell.name} is skipped: {item.reason}")
+    known = Store(paths.store_folder())
+    if chosen.name is None:
+        for stage in item.final.graph():
+            files = sorted(path.name for path in known.folder(stage.key).glob("*")) if known.has(stage.key) else []
+            say(f"{stage.step.__name__}  {stage.title}\n  {', '.join(files) or 'not in the store'}")
+        return 0
+    found = next((path for s in item.final.graph() for path in texts_called(known.folder(s.key), chosen.name)), None)
+    lacking = [stage for stage in item.final.graph() if not known.has(stage.key)]
+    if found is None and lacking:
+        with at_hand() as (store, engine):
+            for stage in lacking:  # parents first; what comes after the one that is looked for is not needed
+                supply([stage], store, engine, note)
+                found = next(iter(texts_called(store.folder(stage.key), chosen.name)), None)
+                if found is not None:
+                    break
+    if found is None:
+        raise CdnerError(f"no stage of {cell.name} has written {chosen.name!r}; `cdner show {cell.name}` lists files.")
+    say(found.read_text(encoding="utf8").rstrip())
+    return 0
+
+
+def texts_called(folder: Path, name: str) -> list[Path]:
+    """Return the text files of that name in an artefact, with or without its ending: Markdown before all else."""
+    found = [p for p in folder.glob("*") if name in (p.name, p.stem) and p.suffix in (".md", ".txt", ".csv", ".json")]
+    return sorted(found, key=lambda path: (path.suffix != ".md", path.name))
+
+
 def predict(chosen: argparse.Namespace) -> int:
     """Print the entities of new text, found by the trained model of a cell."""
     from benchmark.report.entities import render
@@ -861,6 +901,10 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, nargs="+", default=[], metavar="FILE",
         help="the report (.md), the matrix (.csv), all numbers (.json), figures (.png, .svg, .pdf)",
     )  # fmt: skip
+
+    verb = add("show", show, "cdner show lar/conll2003--ai/supervised/seed1 alignment", data=True)
+    verb.add_argument("cell", metavar="CELL", help="a cell's name; put the board's before it if several have it")
+    verb.add_argument("name", nargs="?", metavar="NAME", help="of a file, such as alignment; built where it is gone")
 
     verb = add("annotate", annotate, "cdner annotate tagger/conll2003--ai/supervised+file-2/seed1", data=True)
     verb.add_argument("cell", metavar="CELL", help="a cell whose transfer says `annotate: {by: file}`")
