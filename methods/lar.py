@@ -11,7 +11,8 @@ Paper    Bao and Yang, "Label Alignment and Reassignment with Generalist Large L
 4.5      in-domain                                      no alignment; any type may be reassigned (`ask`)
 5        "Ori" of table 5, direct transfer              `alignment: none`
 Departs  The paper says nothing of epochs, of what happens to a mention for which the answer is none (`on_none`), of
-         whether a type "predicted" wants the same bounds (`match`), and prints no prompt; these are settings, or ours.
+         whether a type "predicted" wants the same bounds (`match`); its prompts stand in a picture alone. These are
+         settings, or ours. Its figure 4 joins items by line breaks, of which T5's sub-words have none: ours is ` ; `.
          Where no target type is aligned with a source type that was written, the mention keeps the type it was given.
          A summary of the paper aligns type names by their embeddings, one to one: `alignment: embedding-hungarian`,
          types that are left over going to their nearest. `reassign_with: embedding` is ours: it puts the same question

@@ -10,8 +10,9 @@ bring back.
     topt       (type, text) (type, text)          the authors' code of TOPT (ZelateCalcite/TOPT_NER)
     topt-text  (text, type) (text, type)          TOPT section 3.3
     sentence   text is a type. text is a type.    InstructionNER (Wang et al. 2022), which joins items by commas
-    typed      type : text ; type : text          LAR's targets before reassignment; it prints no separator
-    lar        source : text => type ; ...        LAR section 3.2: reassignment; the separator is ours
+    typed      type : text ; type : text          LAR's targets before reassignment. Its figure 4 joins them by line
+                                                  breaks, of which T5's sub-words have none
+    lar        source : text => type ; ...        LAR section 3.2: reassignment; figure 4 has -> for =>
 
 A prompt has TOPT's three parts (section 3.3): instruction, options, sentence. The wording is ours: TOPT's text does not
 print that of its figure 3.
