@@ -17,7 +17,9 @@ from benchmark.errors import CdnerError, StoreError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from benchmark.run.cells import Planned
     from benchmark.run.engine import Engine
+    from benchmark.run.plan import Board, Cell
     from benchmark.run.store import Store
 
 Command = Callable[[argparse.Namespace], int]
@@ -407,13 +409,9 @@ def why(chosen: argparse.Namespace) -> int:
     """Print what a cell's key is made of and, where its record is of another key, what is new."""
     from benchmark import paths
     from benchmark.report.why import render
-    from benchmark.run.cells import find_cell, plan_cells
-    from benchmark.run.plan import boards
     from benchmark.run.store import Store
 
-    cards = card_folders(chosen)
-    board, cell = find_cell(chosen.cell, boards(), cards)
-    [item] = plan_cells(board, [cell], data=data_folder(chosen), cards=cards)
+    board, _, item = planned_cell(chosen.cell, chosen)
     say(render(board.name, item, Store(paths.store_folder())))
     return 0
 
@@ -537,16 +535,12 @@ def adopt(chosen: argparse.Namespace) -> int:
 def annotate(chosen: argparse.Namespace) -> int:
     """Write the file in which a person labels the words that a cell's model is unsure of; tell how far it is."""
     from benchmark.run import annotation
-    from benchmark.run.cells import find_cell, plan_cells
-    from benchmark.run.plan import boards
     from benchmark.run.predict import supply
 
-    cards = card_folders(chosen)
-    board, cell = find_cell(chosen.cell, boards(), cards)
+    board, cell, item = planned_cell(chosen.cell, chosen)
     asked = cell.spec.annotate
     if asked is None or asked.by != "file":
         raise CdnerError(f"{cell.name} asks no person: its transfer needs `annotate: {{by: file}}`.")
-    [item] = plan_cells(board, [cell], data=data_folder(chosen), cards=cards)
     assert item.transfer is not None
     method, path = item.method(), annotation.file_of(board.folder, cell.name)
     types, train = annotation.labels_of(method, item.transfer), item.transfer.target.train
@@ -567,6 +561,17 @@ def annotate(chosen: argparse.Namespace) -> int:
         else f"to go on: cdner run {board.name} --only '{cell.name}'"
     )  # fmt: skip
     return 0
+
+
+def planned_cell(name: str, chosen: argparse.Namespace) -> "tuple[Board, Cell, Planned]":
+    """Return a cell, its board, and its plan."""
+    from benchmark.run.cells import find_cell, plan_cells
+    from benchmark.run.plan import boards
+
+    cards = card_folders(chosen)
+    board, cell = find_cell(name, boards(), cards)
+    [item] = plan_cells(board, [cell], data=data_folder(chosen), cards=cards)
+    return board, cell, item
 
 
 @contextmanager
@@ -593,8 +598,6 @@ def report(chosen: argparse.Namespace) -> int:
     """Print, write and draw what a cell's word tags are taken for: classification report and confusion matrix."""
     from benchmark.corpus.corpus import load_split
     from benchmark.report import confusion
-    from benchmark.run.cells import find_cell, plan_cells
-    from benchmark.run.plan import boards
     from benchmark.run.predict import predict as find_entities
     from benchmark.run.record import predictions_path
     from benchmark.score.protocols import Gold, read_predictions, relabel
@@ -602,9 +605,7 @@ def report(chosen: argparse.Namespace) -> int:
     for path in chosen.out:
         if path.suffix not in confusion.KINDS:
             raise CdnerError(f"{path}: expected a name that ends in {', '.join(confusion.KINDS)}.")
-    cards = card_folders(chosen)
-    board, cell = find_cell(chosen.cell, boards(), cards)
-    [item] = plan_cells(board, [cell], data=data_folder(chosen), cards=cards)
+    board, cell, item = planned_cell(chosen.cell, chosen)
     if item.transfer is None or item.final is None:
         raise CdnerError(f"{cell.name} is skipped: {item.reason}")
     general = item.transfer.target.general
@@ -636,14 +637,10 @@ def report(chosen: argparse.Namespace) -> int:
 def show(chosen: argparse.Namespace) -> int:
     """Print what a stage of a cell has written beside its predictions; without a name, what there is."""
     from benchmark import paths
-    from benchmark.run.cells import find_cell, plan_cells
-    from benchmark.run.plan import boards
     from benchmark.run.predict import supply
     from benchmark.run.store import Store
 
-    cards = card_folders(chosen)
-    board, cell = find_cell(chosen.cell, boards(), cards)
-    [item] = plan_cells(board, [cell], data=data_folder(chosen), cards=cards)
+    _, cell, item = planned_cell(chosen.cell, chosen)
     if item.final is None:
         raise CdnerError(f"{cell.name} is skipped: {item.reason}")
     known = Store(paths.store_folder())
@@ -676,16 +673,12 @@ def texts_called(folder: Path, name: str) -> list[Path]:
 def predict(chosen: argparse.Namespace) -> int:
     """Print the entities of new text, found by the trained model of a cell."""
     from benchmark.report.entities import render
-    from benchmark.run.cells import find_cell, plan_cells
-    from benchmark.run.plan import boards
     from benchmark.run.predict import predict as find_entities
     from benchmark.run.predict import sentences_of, shown
 
     lines = text_lines(chosen.text)
-    cards = card_folders(chosen)
-    board, cell = find_cell(getattr(chosen, "from"), boards(), cards)
     with at_hand() as (store, engine):
-        [item] = plan_cells(board, [cell], data=data_folder(chosen), cards=cards)
+        _, _, item = planned_cell(getattr(chosen, "from"), chosen)
         words = sentences_of(lines)
         found = shown(words, find_entities(item, words, store, engine, note))
     if chosen.json:
