@@ -544,20 +544,20 @@ def annotate(chosen: argparse.Namespace) -> int:
     assert item.transfer is not None
     method, path = item.method(), annotation.file_of(board.folder, cell.name)
     types, train = annotation.labels_of(method, item.transfer), item.transfer.target.train
+    stage = annotation.doubting(method, item.transfer, item.settings, cell.seed)
     if not path.exists():
-        stage = annotation.doubting(method, item.transfer, item.settings, cell.seed)
         with at_hand() as (store, engine):
             supply([stage], store, engine, note)
             start = annotation.start_of(method, item.transfer)
             found = annotation.doubted(store.folder(stage.key), train, asked.measure, asked.threshold, start)
-        annotation.write_file(path, cell.name, found, types, asked.measure)
-        say(f"written: {path}")
-    filled = annotation.read_file(path, train, types)
+        annotation.write_file(path, cell.name, found, types, asked.measure, stage.key)
+    filled = annotation.read_file(path, train, types, stage.key)
     assert filled is not None
+    say(str(path))
     done = filled.marked - filled.open
     say(f"{filled.marked} words to label, {done} labelled, {filled.changed} of them not as they were")
     say(
-        f"to go on: put a tag in the place of each {annotation.OPEN}" if filled.open
+        f"to go on: put a tag in the place of each {annotation.OPEN}, the first in line {filled.first}" if filled.open
         else f"to go on: cdner run {board.name} --only '{cell.name}'"
     )  # fmt: skip
     return 0
@@ -612,12 +612,17 @@ def report(chosen: argparse.Namespace) -> int:
     level = item.method.level if chosen.types is None else chosen.types
     if level == "fine" and item.method.level == "general":
         raise CdnerError(f"{cell.name} predicts general types, so there is no report of fine ones.")
-    if chosen.split == "dev" and item.transfer.target.dev is None:
+    if chosen.split == "dev" and (cell.spec.dev == "none" or item.transfer.target.card.source["dev"] is None):
         raise CdnerError(f"{cell.name} has no dev: {cell.spec.target} has none, or the transfer says `dev: none`.")
+    if chosen.split == "test" and not item.predicted:
+        raise CdnerError(
+            f"{cell.name} has no good record of what its plan says now; run it first: "
+            f"cdner run {board.name} --only '{cell.name}'"
+        )
     split = load_split(item.transfer.target.card, chosen.split, data_folder(chosen))
     if chosen.split == "dev":
         with at_hand() as (store, engine):
-            found = find_entities(item, split.words_only(), store, engine, note)
+            found = find_entities(item, split.words_only(), store, engine, note, keep=True)
     else:
         found = read_predictions(predictions_path(board.folder, cell.name))
     gold = [Gold(s.id, s.words, s.spans or ()) for s in split.sentences]
@@ -643,30 +648,31 @@ def show(chosen: argparse.Namespace) -> int:
     _, cell, item = planned_cell(chosen.cell, chosen)
     if item.final is None:
         raise CdnerError(f"{cell.name} is skipped: {item.reason}")
-    known = Store(paths.store_folder())
-    if chosen.name is None:
-        for stage in item.final.graph():
-            files = sorted(path.name for path in known.folder(stage.key).glob("*")) if known.has(stage.key) else []
-            say(f"{stage.step.__name__}  {stage.title}\n  {', '.join(files) or 'not in the store'}")
-        return 0
-    found = next((path for s in item.final.graph() for path in texts_called(known.folder(s.key), chosen.name)), None)
-    lacking = [stage for stage in item.final.graph() if not known.has(stage.key)]
-    if found is None and lacking:
+    graph, known = item.final.graph(), Store(paths.store_folder())
+    if chosen.build:
         with at_hand() as (store, engine):
-            for stage in lacking:  # parents first; what comes after the one that is looked for is not needed
-                supply([stage], store, engine, note)
-                found = next(iter(texts_called(store.folder(stage.key), chosen.name)), None)
-                if found is not None:
-                    break
-    if found is None:
-        raise CdnerError(f"no stage of {cell.name} has written {chosen.name!r}; `cdner show {cell.name}` lists files.")
-    say(found.read_text(encoding="utf8").rstrip())
-    return 0
+            supply([item.final], store, engine, note)
+    lacking = [stage for stage in graph if not known.has(stage.key)]
+    for stage in reversed(graph):  # what is nearest to the predictions
+        files = texts_in(known.folder(stage.key)) if stage not in lacking else []
+        found = next((path for path in files if chosen.name in (path.name, path.stem)), None)
+        if found is not None:
+            say(f"{stage.step.__name__}  {stage.title}\n\n{found.read_text(encoding='utf8').rstrip()}")
+            return 0
+        if chosen.name is None:
+            told = "not in the store" if stage in lacking else ", ".join(path.name for path in files)
+            say(f"{stage.step.__name__}  {stage.title}\n  {told}")
+    if chosen.name is None:
+        return 0
+    raise CdnerError(
+        f"no stage of {cell.name} that is in the store has written {chosen.name!r}; `cdner show CELL` lists what there "
+        "is." + (f" {len(lacking)} of {len(graph)} stages are not there: --build builds them." if lacking else "")
+    )
 
 
-def texts_called(folder: Path, name: str) -> list[Path]:
-    """Return the text files of that name in an artefact, with or without its ending: Markdown before all else."""
-    found = [p for p in folder.glob("*") if name in (p.name, p.stem) and p.suffix in (".md", ".txt", ".csv", ".json")]
+def texts_in(folder: Path) -> list[Path]:
+    """Return the text files of an artefact: Markdown before all else."""
+    found = [path for path in folder.glob("*") if path.suffix in (".md", ".txt", ".csv", ".json", ".jsonl")]
     return sorted(found, key=lambda path: (path.suffix != ".md", path.name))
 
 
@@ -897,7 +903,8 @@ def parser() -> argparse.ArgumentParser:
 
     verb = add("show", show, "cdner show lar/conll2003--ai/supervised/seed1 alignment", data=True)
     verb.add_argument("cell", metavar="CELL", help="a cell's name; put the board's before it if several have it")
-    verb.add_argument("name", nargs="?", metavar="NAME", help="of a file, such as alignment; built where it is gone")
+    verb.add_argument("name", nargs="?", metavar="NAME", help="of a file, such as alignment")
+    verb.add_argument("--build", action="store_true", help="build the stages that are not in the store first")
 
     verb = add("annotate", annotate, "cdner annotate tagger/conll2003--ai/supervised+file-2/seed1", data=True)
     verb.add_argument("cell", metavar="CELL", help="a cell whose transfer says `annotate: {by: file}`")

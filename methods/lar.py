@@ -67,7 +67,7 @@ class Settings:
     alignment: Literal["counts", "embedding-hungarian", "none"] = "counts"
     match: Literal["exact", "overlap"] = "exact"  # which pseudo label counts for a mention: of its bounds, or the first
     reassign_with: Literal["llm", "embedding", "none"] = "llm"  # none: direct inference
-    ask: str | tuple[str, ...] | list[str] = "all"  # whose mentions are reassigned: all, keys of types, or `dev`
+    ask: str | tuple[str, ...] | list[str] = "all"  # mentions of which types are reassigned: all, keys, or as dev says
     on_none: Literal["drop", "direct"] = "drop"
     meanings: bool = False  # whether a choice tells what its types mean
     model: str = ""  # "": that of CDNER_LLM_MODEL, else gpt-3.5-turbo, the paper's
@@ -167,8 +167,9 @@ def align(
     pseudo: Path | None,
     gold: Split | None,
     labels: Path | None,
-    target: Mapping[str, str],
-    source: Mapping[str, str],
+    target: Sequence[Sequence[str]],
+    source: Sequence[Sequence[str]],
+    rest: str,
     general: Mapping[str, Mapping[str, str]],
     backbone: Backbone | None,
 ) -> None:
@@ -176,11 +177,12 @@ def align(
 
     pseudo    what the source model says of the target's train; None for a strategy that counts nothing
     gold      the same sentences with their gold; None: what a language model said of them, `labels`
-    target, source   key of a type -> its name
+    target, source   key and name of each type, in the order of their cards
+    rest      key of the source type that unrecognised types become
     general   `target` and `source`: key -> general type, against which the alignment is scored
     backbone  of the names' vectors
     """
-    rest = next((key for key, kind in general["source"].items() if kind == REST), REST)
+    kinds, sources = dict(map(tuple, target)), dict(map(tuple, source))
     counts: Counts = {}
     if pseudo is not None:
         if gold is not None:
@@ -190,26 +192,28 @@ def align(
             known = {p.id: p.spans for p in read_predictions(labels / "predictions.jsonl")}
         counts = tally(known, {p.id: p.spans for p in read_predictions(pseudo / "predictions.jsonl")}, match)
     if strategy == "counts":
-        found = majority(counts, list(target), list(source), rest)
+        found = majority(counts, list(kinds), list(sources), rest)
     else:
         assert backbone is not None
-        places = hungarian(list(target.values()), list(source.values()), backbone)
-        found = dict(zip(target, [list(source)[n] for n in places], strict=True))
-    direct = {
-        name: max((t for t in target if found[t] == name), key=lambda t: counts.get(t, Counter()).total())
-        for name in dict.fromkeys(found.values())
-    }
+        places = hungarian(list(kinds.values()), list(sources.values()), backbone)
+        found = dict(zip(kinds, [list(sources)[n] for n in places], strict=True))
+
+    def often(kind: str) -> tuple[int, int]:
+        """Return how many of its mentions are called what it is aligned with, and how many it has."""
+        return counts.get(kind, Counter())[found[kind]], counts.get(kind, Counter()).total()
+
+    direct = {name: max((t for t in kinds if found[t] == name), key=often) for name in dict.fromkeys(found.values())}
     agree = [kind for kind, name in found.items() if general["target"][kind] == general["source"].get(name, REST)]
     told = {
         "strategy": strategy,
         "map": found,
-        "names": {kind: source.get(name, name) for kind, name in found.items()},
+        "names": {kind: sources.get(name, name) for kind, name in found.items()},
         "direct": direct,
-        "counts": {kind: dict(counts.get(kind, {})) for kind in target},
+        "counts": {kind: dict(counts.get(kind, {})) for kind in kinds},
         "agree": {"types": len(agree), "of": len(found)},
     }
     (work.folder / "alignment.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf8")
-    (work.folder / "alignment.md").write_text(readable(told, source, agree), encoding="utf8")
+    (work.folder / "alignment.md").write_text(readable(told, sources, agree), encoding="utf8")
 
 
 def readable(told: Mapping[str, Any], source: Mapping[str, str], agree: Sequence[str]) -> str:
@@ -281,14 +285,17 @@ DEMONSTRATION = (
 
 
 def chosen(text: str, choice: Choice, names: Mapping[str, str]) -> int | None:
-    """Return the number of the option that an answer names, by letter or by name; None where it names none of them."""
+    """Return the number of the option that an answer names, by letter or by name; None where it names none of them.
+
+    A letter is one that stands alone, or before a mark or its option's name, for A and I are words too.
+    """
     told = [names[key] for key in choice.options] + [NONE]
-    letters = {_letter(n): n for n in range(len(told))}
-    found = re.match(r"\W*([A-Z]{1,2})(?![A-Za-z])", text)
-    if found and found[1] in letters:
-        return letters[found[1]]
-    plain = text.strip().strip(".\"'`").casefold()
-    return next((n for n, name in enumerate(told) if name.casefold() == plain), None)
+    plain = re.sub(r"^\W*(?:(?:the )?answer(?: is)?\W*)?", "", text.strip().casefold()).strip(" \n.\"'`*()")
+    for number, name in enumerate(map(str.casefold, told)):
+        letter = _letter(number).casefold()
+        if plain in (letter, name) or re.match(rf"{letter}(?:[.):*\n]|\W*{re.escape(name)}\b)", plain):
+            return number
+    return None
 
 
 def by_llm(work: Work, llm: Llm, names: Mapping[str, str], means: Mapping[str, str], came: list[Asked]) -> Reassign:
@@ -338,7 +345,7 @@ def reassign(
     words: Split,
     alignment: Path | None,
     by_source: bool,
-    names: Mapping[str, str],
+    names: Sequence[Sequence[str]],
     means: Mapping[str, str],
     asked: Sequence[str] | None,
     llm: Llm | None,
@@ -352,34 +359,36 @@ def reassign(
     written     what the model wrote about words
     alignment   None: every type is an option
     by_source   whether the types written are the source's (zero-shot); directly, each is its commonest target type
-    names       key of a target type -> its name; means: what it means
+    names       key and name of each target type, in the order of the options; means: key -> what it means
     asked       keys of types whose mentions are asked about; None: all, or those that `dev` shows to gain
     llm, backbone   who answers; both None: nobody, mentions keep their direct type
     dev         what the model wrote about dev, and its gold: a type is asked about where that helped more than it hurt
     """
     came: list[Asked] = []
+    named = dict(map(tuple, names))
     answer: Reassign | None = None
     if llm is not None:
-        answer = by_llm(work, llm, names, means, came)
+        answer = by_llm(work, llm, named, means, came)
     elif backbone is not None:
-        answer = by_embedding(backbone, names, means)
+        answer = by_embedding(backbone, named, means)
     told = None if alignment is None else json.loads((alignment / "alignment.json").read_text(encoding="utf8"))
     learned: list[str] | None = None
     if dev is not None and dev_gold is not None and answer is not None:
         before = direct_of(dev, dev_gold, told, by_source)
-        learned = gaining(before, enhanced(before, dev_gold, told, names, None, answer)[0], dev_gold)
+        asked_all, _ = enhanced(before, dev_gold, told, named, None, answer)
+        learned = gaining(before, resolved(asked_all, on_none), dev_gold)
     before = direct_of(written, words, told, by_source)
     limits = asked if learned is None else learned
     after, counts = before, Counter[str]()
     if answer is not None:
-        after, counts = enhanced(before, words, told, names, limits, answer)
+        after, counts = enhanced(before, words, told, named, limits, answer)
+    counts["none"] = sum(m.kind is None for row in after for m in row)
+    after = resolved(after, on_none)
     found = []
     for old, of_sentence in zip(read_predictions(written / "predictions.jsonl"), after, strict=True):
-        given = [(m, m.direct if m.kind is None and on_none == "direct" else m.kind) for m in of_sentence]
-        spans = tuple(m.span._replace(type=kind) for m, kind in given if kind is not None)
+        spans = tuple(m.span._replace(type=m.kind) for m in of_sentence if m.kind is not None)
         found.append(Prediction(old.id, spans, raw=old.raw))
     write_predictions(work.folder / "predictions.jsonl", found)
-    counts["none"] = sum(m.kind is None for row in after for m in row)
     counts["changed"] = sum(m.kind not in (None, m.direct) for row in after for m in row)
     audit = json.loads((written / "audit.json").read_text(encoding="utf8"))
     audit["reassigned"] = {name: counts[name] for name in ("mentions", "single", "asked", "none", "changed")}
@@ -448,11 +457,13 @@ def enhanced(
     for n, (row, sentence) in enumerate(zip(found, words.sentences, strict=True)):
         for m, mention in enumerate(row):
             counts["mentions"] += 1
+            if asked is not None and mention.direct not in asked:
+                continue
             options = tuple(key for key in names if told is None or told["names"][key] == mention.source)
             if len(options) == 1:
                 counts["single"] += 1
                 row[m] = mention._replace(kind=options[0])
-            elif options and (asked is None or mention.direct in asked):
+            elif options:
                 choices.append(Choice((n, m), sentence, mention.span, options))
     counts["asked"] = len(choices)
     for choice, kind in zip(choices, answer(choices), strict=True):
@@ -462,7 +473,10 @@ def enhanced(
 
 
 def gaining(before: Sequence[Sequence[Mention]], after: Sequence[Sequence[Mention]], gold: Split) -> list[str]:
-    """Return the types, by direct inference, of whose mentions asking makes more right than wrong."""
+    """Return the types, by direct inference, of whose mentions reassignment makes more right than wrong.
+
+    A hit that is lost weighs as much as one that is won, and twice a wrong mention that goes.
+    """
     gain: Counter[str] = Counter()
     for row, others, sentence in zip(before, after, gold.sentences, strict=True):
         right = set(sentence.spans or ())
@@ -470,8 +484,15 @@ def gaining(before: Sequence[Sequence[Mention]], after: Sequence[Sequence[Mentio
             was = mention.span._replace(type=mention.direct) in right
             now = other.kind is not None and mention.span._replace(type=other.kind) in right
             dropped = other.kind is None
-            gain[mention.direct] += 2 * (now - was) + (dropped and not was)  # a hit lost weighs as much as one won
+            gain[mention.direct] += 2 * (now - was) + (dropped and not was)
     return sorted(kind for kind, points in gain.items() if points > 0)
+
+
+def resolved(mentions: Sequence[Sequence[Mention]], on_none: str) -> list[list[Mention]]:
+    """Return the mentions with what becomes of those that are none: nothing, or their direct type."""
+    if on_none == "drop":
+        return [list(row) for row in mentions]
+    return [[m._replace(kind=m.direct if m.kind is None else m.kind) for m in row] for row in mentions]
 
 
 # ------------------------------------------------------------------------------------------ zero-shot (4.4), noise
@@ -613,8 +634,9 @@ class _Stages:
             pseudo=self.wrote(source, "typed", words, names=self.source_names) if counts else None,
             gold=gold if counts else None,
             labels=labels,
-            target=self.names,
-            source=self.source_names,
+            target=list(map(list, self.names.items())),
+            source=list(map(list, self.source_names.items())),
+            rest=next((d.rest for d in self.transfer.sources if d.rest is not None), REST),
             general={
                 "target": self.target.general,
                 "source": {k: g for d in self.transfer.sources for k, g in d.general.items()},
@@ -687,7 +709,7 @@ class _Stages:
             words=self.transfer.test,
             alignment=alignment,
             by_source=by_source,
-            names=self.names,
+            names=list(map(list, self.names.items())),
             means=means,
             asked=None if isinstance(s.ask, str) else list(s.ask),
             llm=self.llm() if s.reassign_with == "llm" else None,

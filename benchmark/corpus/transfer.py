@@ -235,6 +235,11 @@ class Domain:
         """Return key -> general type."""
         return {key: t.general for key, t in self.card.types.items()}
 
+    @property
+    def rest(self) -> str | None:
+        """Return the key of the type that is named miscellaneous; None where there is none."""
+        return next((key for key, t in self.card.types.items() if "miscellaneous" in (key, t.name, t.identity)), None)
+
     def relabel(self, mapping: Mapping[str, str | None]) -> "Domain":
         """Return the same domain with its gold renamed. A span whose type maps to None is dropped."""
         return replace(
@@ -340,11 +345,11 @@ def _foreign(types: str, domain: Domain, target: Domain) -> dict[str, str | None
         return {key: key for key in domain.types}
     if types == "shared":
         return {key: key if identity in known else None for key, identity in domain.identities.items()}
-    rest = next((key for key, i in domain.identities.items() if i == "miscellaneous" and i in known), None)
-    if rest is None:
+    rest = domain.rest
+    if rest is None or domain.identities[rest] not in known:
         raise PlanError(
-            f"auxiliary: {domain.name} and {target.name} share no type `miscellaneous` that other types could become; "
-            "say `types: own` or `types: shared`."
+            f"auxiliary: {domain.name} and {target.name} share no type named miscellaneous that other types could "
+            "become; say `types: own` or `types: shared`."
         )
     return {key: key if identity in known else rest for key, identity in domain.identities.items()}
 

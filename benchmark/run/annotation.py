@@ -6,8 +6,9 @@ Plan     the method's own model tags the words of train and tells its doubt (`Me
 Departs  The paper re-annotates train's gold by hand. With gold there is nothing that an oracle could change, so the
          default is to start from the labels of the model that doubts, which has learned the sources alone.
 
-An annotator is a function from doubted sentences to tags: `by_oracle`, `by_llm`, `by_file`, or none. Dev and test have
-no road into this file: it sees the train that the regime shows.
+An annotator is a function from doubted sentences to tags: `by_oracle`, `by_llm`, `by_file`, or none. What is annotated
+is the train that the regime shows, and no word of dev or test. With `start: gold` the model that doubts is selected on
+dev, as the transfer says.
 """
 
 import json
@@ -81,7 +82,12 @@ def doubting(method: Method, transfer: Transfer, settings: Any, seed: int) -> St
     if transfer.spec.annotate.start == "model":
         spec = replace(spec, regime="zero-shot", amount=None, select="last")
         target = replace(target, train=_words(target.train), dev=None if target.dev is None else _words(target.dev))
-    first = method.doubting(replace(transfer, spec=spec, target=target), settings, seed)
+    try:
+        first = method.doubting(replace(transfer, spec=spec, target=target), settings, seed)
+    except Unsupported as error:
+        if transfer.spec.annotate.start == "gold" or type(method).doubting is Method.doubting:
+            raise
+        raise Unsupported(f"the labels to start from are those of a model of the sources alone: {error}") from None
     stage = first.rebind(transfer.test, _words(transfer.target.train))
     stage.title = f"{target.name} train, with doubt, seed {seed}"
     return stage
@@ -100,7 +106,10 @@ def _annotating(method: Method, transfer: Transfer, settings: Any, seed: int, fi
     types = labels_of(method, transfer)
     doubt, filled = doubting(method, transfer, settings, seed), None
     if asked.by == "file":
-        read = read_file(file, target.train, types)
+        try:
+            read = read_file(file, target.train, types, doubt.key)
+        except PlanError as error:  # one person's slip is no reason to stop a board
+            raise Unsupported(str(error).replace(str(file), file.name)) from None
         if read is None or read.open:
             raise Unsupported(
                 "no person has labelled its unsure words; `cdner annotate CELL` writes the file to fill in."
@@ -119,7 +128,7 @@ def _annotating(method: Method, transfer: Transfer, settings: Any, seed: int, fi
         start=start_of(method, transfer),
         oracle=_gold(method, transfer) if asked.by == "oracle" else None,
         llm=_language_model(asked.model, asked.base_url) if asked.by == "llm" else None,
-        types=types if asked.by == "llm" else None,
+        types=list(map(list, types.items())) if asked.by == "llm" else None,
         filled=filled,
     )
 
@@ -138,7 +147,7 @@ def _gold(method: Method, transfer: Transfer) -> Split:
 def _language_model(model: str, base_url: str) -> Llm:
     name = models.model_name(model, "")
     if not name:
-        raise PlanError("annotate: by llm names no model; say `model`, or set CDNER_LLM_MODEL.")
+        raise Unsupported("annotate: by llm names no model; say `model`, or set CDNER_LLM_MODEL.")
     return Llm(name, models.base_url(base_url))
 
 
@@ -159,7 +168,7 @@ def annotate(
     start: Split | None,
     oracle: Split | None,
     llm: Llm | None,
-    types: Mapping[str, str] | None,
+    types: Sequence[Sequence[str]] | None,
     filled: Mapping[str, Mapping[str, str]] | None,
 ) -> None:
     """Write split.jsonl, the train that is learned from, and annotation.json: how many words were unsure and changed.
@@ -167,7 +176,7 @@ def annotate(
     doubt    the artefact of `doubting`
     start    labels to start from; None: those of the model that doubts
     oracle, llm, filled   the annotator; all None: nobody
-    types    what a language model may choose from, and what each means
+    types    what a language model may choose from, in this order, and what each means
     An `I-` that follows no word of its type begins a mention, as in the CoNLL script. A word that the annotator says
     nothing of keeps its tag.
     """
@@ -176,7 +185,7 @@ def annotate(
     if oracle is not None:
         given = by_oracle(oracle)(found)
     elif llm is not None:
-        given = by_llm(work, llm, types or {})(found)
+        given = by_llm(work, llm, {row[0]: row[1] for row in types or ()})(found)
     elif filled is not None:
         given = by_file(filled)(found)
     sentences, changed = [], 0
@@ -296,11 +305,13 @@ class Filled:
     tags     of the marked words that are filled in
     open     marked words that are not
     changed  marked words whose tag is not the one that stands beside it
+    first    line of the first word that is open; 0: none is
     """
 
     tags: Tags
     open: int
     changed: int
+    first: int = 0
 
     @property
     def marked(self) -> int:
@@ -313,8 +324,13 @@ def file_of(board: Path, cell: str) -> Path:
     return board / "annotations" / f"{cell}.conll"
 
 
-def write_file(path: Path, cell: str, found: Sequence[Doubted], types: Mapping[str, str], measure: str) -> None:
-    """Write the file that a person fills in: CoNLL-style, a word a line, its tag behind a tab."""
+def write_file(
+    path: Path, cell: str, found: Sequence[Doubted], types: Mapping[str, str], measure: str, key: str
+) -> None:
+    """Write the file that a person fills in: CoNLL-style, a word a line, its tag behind a tab.
+
+    key   of the stage that doubts
+    """
     blocks = []
     for item in found:
         rows = [
@@ -324,7 +340,7 @@ def write_file(path: Path, cell: str, found: Sequence[Doubted], types: Mapping[s
         if rows:
             blocks.append("\n".join(rows))
     head = [
-        cell,
+        f"{cell}, {sum(len(item.unsure) for item in found)} words to label, doubted by {key}",
         f"Each word with {OPEN} is one to label: put its tag in the place of {OPEN}. The columns behind it are the tag",
         f"that it had, and its {measure}. Other words show their tags, and are not read.",
         "Tags are O, and B- (first word of a mention) or I- (the others) with one of these types:",
@@ -333,10 +349,11 @@ def write_file(path: Path, cell: str, found: Sequence[Doubted], types: Mapping[s
     write_whole(path, "\n".join(f"# {line}" for line in head) + "\n\n" + "\n\n".join(blocks) + "\n")
 
 
-def read_file(path: Path, train: Split, types: Mapping[str, str]) -> Filled | None:
+def read_file(path: Path, train: Split, types: Mapping[str, str], key: str) -> Filled | None:
     """Return what a person has filled in; None where there is no file.
 
-    Raises PlanError, with the line, for a tag that is none, and for a file that is not of these sentences.
+    Raises PlanError, with the line, for a tag that is none, and for a file that is not of these sentences, not of the
+    model that doubts now, or lacks a word that was marked.
     """
     try:
         lines = path.read_text(encoding="utf8").split("\n")
@@ -344,8 +361,14 @@ def read_file(path: Path, train: Split, types: Mapping[str, str]) -> Filled | No
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise PlanError(f"{path}: the file cannot be read ({error}).") from None
+    told = re.search(r", (\d+) words to label, doubted by (\w+)$", lines[0].rstrip("\r"))
+    if told is None or told[2] != key:
+        raise PlanError(
+            f"{path}:1: the words were marked by another model than this cell has now. Move the file away, and "
+            "`cdner annotate` writes it anew."
+        )
     tags: Tags = {}
-    left = changed = 0
+    left = changed = first = 0
     number = next((n for n, line in enumerate(lines) if not line.startswith("# ")), len(lines))
     for sentence in (s for s in train.sentences if s.words):
         while number < len(lines) and not lines[number].strip():
@@ -364,6 +387,7 @@ def read_file(path: Path, train: Split, types: Mapping[str, str]) -> Filled | No
             tag = row[1].strip()
             if tag in (OPEN, ""):
                 left += 1
+                first = first or number
                 continue
             if not _is_tag(tag, types):
                 near = nearest(tag, [f"{prefix}-{name}" for name in types for prefix in "BI"])
@@ -375,4 +399,10 @@ def read_file(path: Path, train: Split, types: Mapping[str, str]) -> Filled | No
     rest = next((n for n, line in enumerate(lines[number:], number + 1) if line.strip()), None)
     if rest is not None:
         raise PlanError(f"{path}:{rest}: {train.corpus} train has no more sentences, and the file goes on.")
-    return Filled(tags, left, changed)
+    found = Filled(tags, left, changed, first)
+    if found.marked != int(told[1]):
+        raise PlanError(
+            f"{path}: {told[1]} words were marked, and {found.marked} are. Leave the columns behind a tag as they are: "
+            "they tell which words were marked."
+        )
+    return found

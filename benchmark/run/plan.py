@@ -331,6 +331,8 @@ def _annotation(entry: Any, where: str) -> list[Annotation | None]:
     measure = choice(top.get("measure", MEASURES[0]), f"{where}, measure", MEASURES)
     start = choice(top.get("start", STARTS[0]), f"{where}, start", STARTS)
     asked = {name: text(top.get(name, ""), f"{where}, {name}") for name in ("model", "base_url")}
+    if "llm" not in annotators and any(asked.values()):
+        raise PlanError(f"{where}: model and base_url are for `by: llm`; found `by: {', '.join(annotators)}`.")
     return [
         Annotation(by, float(value), measure, start, **(asked if by == "llm" else {}))
         for by in annotators

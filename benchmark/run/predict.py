@@ -33,9 +33,12 @@ def sentences_of(lines: Sequence[str]) -> Split:
     return Split("text", "new", tuple(s for s in found if s.words))
 
 
-def predict(item: Planned, words: Split, store: Store, engine: Engine, tell: Callable[[str], None]) -> list[Prediction]:
-    """Return the predictions of a cell's model for new words.
+def predict(
+    item: Planned, words: Split, store: Store, engine: Engine, tell: Callable[[str], None], *, keep: bool = False
+) -> list[Prediction]:
+    """Return the predictions of a cell's model for other words.
 
+    keep   whether what is made of the words stays in the store; a user's own text does not
     What the store lacks of the model is built again first, and told. Raises PlanError for a cell that was skipped,
     StageFailed where a stage fails.
     """
@@ -43,16 +46,21 @@ def predict(item: Planned, words: Split, store: Store, engine: Engine, tell: Cal
         raise PlanError(f"{item.cell.name} is skipped: {item.reason}")
     if not words.sentences:
         return []
+    known = {stage.key for stage in item.final.graph()}
     final = item.final.rebind(item.transfer.test, words)
-    own = [stage for stage in final.graph() if stage.reads(words)]
-    supply([p for stage in own for p in stage.parents if not p.reads(words)], store, engine, tell)
+    new = [stage for stage in final.graph() if stage.key not in known]  # of these words; all else is the cell's own
+    supply([stage for stage in final.graph() if stage.key in known and _needed(stage, new)], store, engine, tell)
     try:
-        for stage in own:
-            folder = run_one(stage, store, engine, cached=False)
-        return read_predictions(folder / "predictions.jsonl")
+        for stage in new:
+            run_one(stage, store, engine, cached=keep)
+        return read_predictions(store.folder(final.key) / "predictions.jsonl")
     finally:
-        for stage in own:
-            store.forget(stage, words)  # the user's text is nobody else's
+        for stage in [] if keep else new:
+            store.forget(stage, words)
+
+
+def _needed(stage: Stage, by: Sequence[Stage]) -> bool:
+    return any(parent.key == stage.key for child in by for parent in child.parents)
 
 
 def supply(stages: Sequence[Stage], store: Store, engine: Engine, tell: Callable[[str], None]) -> None:

@@ -425,8 +425,18 @@ def test_types_that_the_target_lacks_become_what_is_asked_for():
     assert foreign("miscellaneous") == {"person", "miscellaneous"}
 
 
+def test_what_a_card_calls_misc_is_miscellaneous():
+    added = Auxiliary(("demo-astronomy",), 0.5, types="miscellaneous")
+
+    transfer = build(Spec(("demo-news",), "demo-cinema", auxiliary=added))
+
+    kinds = {span.type for domain in transfer.added for s in domain.train.sentences for span in s.spans}
+    assert "misc" in kinds
+    assert kinds <= set(transfer.target.types)
+
+
 def test_where_nothing_is_miscellaneous_nothing_can_become_it():
-    with pytest.raises(PlanError, match="north and harbour share no type `miscellaneous`"):
+    with pytest.raises(PlanError, match="north and harbour share no type named miscellaneous"):
         build(Spec(("sea",), "harbour", auxiliary=replace(POOL, types="miscellaneous")), corpora=corpora)
 
 

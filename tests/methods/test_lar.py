@@ -14,7 +14,7 @@ from benchmark.errors import PlanError, Unsupported
 from benchmark.llm.model import Llm
 from benchmark.models import backbones
 from benchmark.models.embedding import embed
-from benchmark.run.stage import Made
+from benchmark.run.stage import Made, Stage
 from benchmark.score.protocols import Prediction, read_predictions, write_predictions
 from benchmark.score.spans import Span
 from benchmark.work import Work
@@ -78,7 +78,7 @@ def aligned(folder, strategy="counts", source=SOURCE, general=GENERAL, pseudo=PS
     write_predictions(folder / "pseudo" / "predictions.jsonl", found)
     inputs = {
         "strategy": strategy, "match": "exact", "pseudo": folder / "pseudo", "gold": WORDS, "labels": None,
-        "target": NAMES, "source": source, "general": general,
+        "target": list(NAMES.items()), "source": list(source.items()), "rest": "misc", "general": general,
         "backbone": backbones.find("minilm") if strategy != "counts" else None,
     }  # fmt: skip
     align(Work(folder=folder / "out"), **{**inputs, **changed})
@@ -107,7 +107,9 @@ def test_alignment_can_be_read(tmp_path):
 
 def test_without_a_miscellaneous_type_the_unrecognised_get_one(tmp_path):
     source = {"person": "person", "place": "place"}
-    told = aligned(tmp_path, source=source, general={**GENERAL, "source": {"person": "person", "place": "location"}})
+    told = aligned(
+        tmp_path, source=source, general={**GENERAL, "source": {"person": "person", "place": "location"}}, rest=lar.REST
+    )
 
     assert told["map"]["genre"] == told["names"]["genre"] == "miscellaneous"
     assert told["agree"]["types"] == 3  # miscellaneous is what a genre is
@@ -179,12 +181,21 @@ def test_a_question_has_the_types_that_are_possible_and_none():
 @pytest.mark.parametrize(
     ("text", "number"),
     [
-        ("B", 1), ("B. band", 1), ("(a) no, A", None), ("A.", 0), ("**C**", 2), ("Band", 1), ("none of these.", 2),
-        ("D", None), ("A band it is", 0), ("", None), ("Both", None),
+        ("B", 1), ("B. band", 1), ("(a)", 0), ("A.", 0), ("**C**", 2), ("Band", 1), ("none of these.", 2), ("b", 1),
+        ("B band", 1), ("Answer: B", 1), ("The answer is (B).", 1), ("C: none of these", 2),
+        ("D", None), ("A band it is", None), ("", None), ("Both", None), ("A mention of type q: B", None),
     ],
 )  # fmt: skip
 def test_an_answer_is_a_letter_or_a_name(text, number):
     assert chosen(text, CHOICE, NAMES) == number
+
+
+def test_i_is_a_word_before_it_is_an_option():
+    many = CHOICE._replace(options=tuple("qrstuvwxyz"))
+    names = {key: f"type {key}" for key in many.options}
+
+    assert chosen("I would say B", many, names) is None
+    assert [chosen(text, many, names) for text in ("I", "I. type y", "J: type z", "K")] == [8, 8, 9, 10]
 
 
 def test_none_may_be_the_answer_and_an_unreadable_one_is_asked_again(scripted, tmp_path):
@@ -224,7 +235,7 @@ def reassigned(folder, *faults, alignment=True, **changed):
     (folder / "alignment" / "alignment.json").write_text(json.dumps(told))
     with Scripted(*faults) as server:
         inputs = {
-            "written": folder / "written", "words": WORDS.words_only(), "by_source": False, "names": NAMES, "means": {},
+            "written": folder / "written", "words": WORDS.words_only(), "by_source": False, "names": list(NAMES.items()), "means": {},
             "alignment": folder / "alignment" if alignment else None, "asked": None, "llm": Llm("m", server.url),
             "backbone": None, "on_none": "drop", "dev": None, "dev_gold": None,
         }  # fmt: skip
@@ -258,7 +269,7 @@ def test_what_is_none_of_them_is_dropped_or_keeps_its_type(tmp_path, on_none, le
     assert audit["reassigned"]["none"] == 1
 
 
-def test_types_that_are_not_named_are_not_asked_about(tmp_path):
+def test_types_that_are_not_named_are_not_reassigned(tmp_path):
     spans, _audit, asked = reassigned(tmp_path, asked=["city"])
 
     assert asked == []
@@ -295,11 +306,22 @@ def test_a_source_model_alone_gives_the_commonest_type_of_each_source_type(tmp_p
 
     reassign(
         Work(folder=tmp_path / "out"), written=tmp_path / "written", words=WORDS.words_only(),
-        alignment=tmp_path / "alignment", by_source=True, names=NAMES, means={}, asked=None, llm=None, backbone=None,
+        alignment=tmp_path / "alignment", by_source=True, names=list(NAMES.items()), means={}, asked=None, llm=None, backbone=None,
         on_none="drop", dev=None, dev_gold=None,
     )  # fmt: skip
 
     assert read_predictions(tmp_path / "out" / "predictions.jsonl")[0].spans == (Span(0, 1, "singer"),)
+
+
+def test_where_none_changes_nothing_asking_costs_nothing():
+    split = Split("s", "dev", (Sentence("s/0", ("a", "b"), (Span(0, 1, "singer"),)),))
+    before = [[lar.Mention(Span(n, n + 1, "singer"), "person", "singer", "singer") for n in range(2)]]
+    after = [[before[0][0]._replace(kind=None), before[0][1]]]
+
+    assert gaining(before, lar.resolved(after, "direct"), split) == []
+    wrong = [[before[0][0], before[0][1]._replace(kind=None)]]
+    assert gaining(before, lar.resolved(wrong, "direct"), split) == []
+    assert gaining(before, lar.resolved(wrong, "drop"), split) == ["singer"]
 
 
 def test_dev_tells_for_which_types_asking_pays():
@@ -313,6 +335,25 @@ def test_dev_tells_for_which_types_asking_pays():
               mention(4, "city", None)]]  # fmt: skip
 
     assert gaining(before, after, split) == ["band", "city"]  # one more right, one less wrong; `singer` loses
+
+
+def test_the_commonest_type_is_that_of_what_the_source_model_recognises(tmp_path):
+    split = Split("songs", "train", tuple(
+        Sentence(f"s/{n}", ("a",), (Span(0, 1, kind),)) for n, kind in enumerate(["singer"] * 6 + ["band"] * 2)
+    ))  # fmt: skip
+    pseudo = {f"s/{n}": [Span(0, 1, "person")] for n in (0, 6, 7)}  # one singer of six, both bands
+    (tmp_path / "pseudo").mkdir()
+    (tmp_path / "out").mkdir()
+    found = [Prediction(s.id, tuple(pseudo.get(s.id, ()))) for s in split.sentences]
+    write_predictions(tmp_path / "pseudo" / "predictions.jsonl", found)
+
+    align(
+        Work(folder=tmp_path / "out"), strategy="counts", match="exact", pseudo=tmp_path / "pseudo", gold=split,
+        labels=None, target=[["singer", "singer"], ["band", "band"]], source=list(SOURCE.items()), rest="misc",
+        general=GENERAL, backbone=None,
+    )  # fmt: skip
+
+    assert json.loads((tmp_path / "out" / "alignment.json").read_text())["direct"] == {"person": "band"}
 
 
 # ---------------------------------------------------------------------------------------------- noise, and the plan
@@ -378,6 +419,22 @@ def test_in_zero_shot_a_language_model_labels_train_and_no_gold_is_seen(planned)
         assert "answer" in steps(final)
     learned = [x for s in final.graph() for x in s.inputs.get("train", ()) if isinstance(x, Made)]
     assert [len(x.sentences) for x in learned] == [round(0.2 * len(build(ZERO).target.train.sentences))]
+
+
+def test_what_is_unrecognised_becomes_what_is_named_miscellaneous(planned):
+    """Of demo-cinema's types of that general type it is the last; `film` and others come before it."""
+    final = planned(Spec((FILM,), NEWS))
+
+    [stage] = [s for s in final.graph() if s.step is align]
+    assert stage.inputs["rest"] == "misc"
+    assert next(k for k, kind in stage.inputs["general"]["source"].items() if kind == "miscellaneous") != "misc"
+
+
+def test_the_order_of_the_options_is_part_of_the_key(planned):
+    final = planned(DIRECT)
+
+    other = {**final.inputs, "names": final.inputs["names"][::-1]}
+    assert Stage(final.step, **other).key != final.key
 
 
 def test_only_reassignment_differs_between_direct_and_enhanced(planned):

@@ -138,7 +138,7 @@ def test_an_answer_that_lacks_a_word_is_asked_for_again_once(scripted, tmp_path)
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "deep" / "seed1.conll"
-    write_file(path, "a/cell", [UNSURE, Doubted(WORDS.sentences[1], (), (), ()), SURE], TYPES, "entropy")
+    write_file(path, "a/cell", [UNSURE, Doubted(WORDS.sentences[1], (), (), ()), SURE], TYPES, "entropy", "k1")
     return path
 
 
@@ -148,22 +148,22 @@ def test_a_file_marks_the_unsure_words(file):
     assert all(line.startswith("# ") for line in head.splitlines())
     assert "#   port: a place for ships" in head
     assert body == "Aurora\t?\tO\t2.50\nleft\tO\nNew\t?\tO\t2.10\nHaven\tB-port\n\n#\tO\nfog\tO\n"
-    assert read_file(file, WORDS, TYPES) == Filled({}, 2, 0)
+    assert read_file(file, WORDS, TYPES, "k1") == Filled({}, 2, 0, first=8)
 
 
 def test_a_file_is_read_back(file):
     file.write_text(file.read_text().replace("Aurora\t?", "Aurora\tB-vessel").replace("left\tO", "left\tB-port"))
 
-    found = read_file(file, WORDS, TYPES)
+    found = read_file(file, WORDS, TYPES, "k1")
 
-    assert found == Filled({"h/0": {0: "B-vessel"}}, 1, 1)
+    assert found == Filled({"h/0": {0: "B-vessel"}}, 1, 1, first=10)
     assert found.marked == 2
 
 
 def test_a_file_saved_with_other_line_ends_is_read(file):
     file.write_bytes(file.read_text().replace("?", "O").replace("\n", "\r\n").encode())
 
-    assert read_file(file, WORDS, TYPES) == Filled({"h/0": {0: "O", 2: "O"}}, 0, 0)
+    assert read_file(file, WORDS, TYPES, "k1") == Filled({"h/0": {0: "O", 2: "O"}}, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -172,6 +172,8 @@ def test_a_file_saved_with_other_line_ends_is_read(file):
         ("Aurora\t?", "Aurora\tB-vesel", r":8: the tag 'B-vesel' is none. Did you mean 'B-vessel'\? Tags are O, and B- or I- with port, vessel."),
         ("New\t?", "Old\t?", r":10: found 'Old', expected 'New' \(word 3 of h/0\) and a tag behind a tab. Only tags may be changed; move the file away, and `cdner annotate` writes it anew."),
         ("\nfog\tO", "", r":14: found '', expected 'fog' \(word 2 of h/2\)"),
+        ("\t?\tO\t2.10", "\tB-port", r": 2 words were marked, and 1 are. Leave the columns behind a tag as they are: they tell which words were marked."),
+        ("by k1", "by k2", r":1: the words were marked by another model than this cell has now. Move the file away, and `cdner annotate` writes it anew."),
         ("fog\tO\n", "fog\tO\n\nmist\tO\n", r":16: harbour train has no more sentences, and the file goes on."),
     ],
 )  # fmt: skip
@@ -181,11 +183,11 @@ def test_a_file_that_is_not_of_these_words_is_refused_with_its_line(file, old, n
     file.write_text(text.replace(old, new))
 
     with pytest.raises(PlanError, match=message):
-        read_file(file, WORDS, TYPES)
+        read_file(file, WORDS, TYPES, "k1")
 
 
 def test_no_file_is_none(tmp_path):
-    assert read_file(tmp_path / "none.conll", WORDS, TYPES) is None
+    assert read_file(tmp_path / "none.conll", WORDS, TYPES, "k1") is None
 
 
 # ---------------------------------------------------------------------------------------------- the plan
@@ -231,13 +233,27 @@ def test_general_types_are_annotated_with_general_types(tmp_path):
 
 def test_a_language_model_must_be_named(tmp_path, monkeypatch):
     monkeypatch.delenv("CDNER_LLM_MODEL", raising=False)
-    with pytest.raises(PlanError, match="annotate: by llm names no model; say `model`, or set CDNER_LLM_MODEL"):
+    with pytest.raises(Unsupported, match="annotate: by llm names no model; say `model`, or set CDNER_LLM_MODEL"):
         planned("llm", tmp_path)
 
 
 def test_a_person_who_has_not_begun_is_waited_for(tmp_path):
     with pytest.raises(Unsupported, match="no person has labelled its unsure words; `cdner annotate CELL` writes"):
         planned("file", tmp_path)
+
+
+def test_a_slip_in_a_file_is_told_without_the_folder_it_is_in(tmp_path):
+    (tmp_path / "seed1.conll").write_text("# nothing\n")
+    with pytest.raises(Unsupported, match=r"^seed1.conll:1: the words were marked by another model"):
+        planned("file", tmp_path)
+
+
+def test_without_a_model_of_the_sources_there_are_no_labels_to_start_from(tmp_path):
+    method = methods.find("tagger")()
+    settings = method.settings({"encoder": "rnn", "target_only": True})
+    transfer = build(Spec((NEWS,), FILM, annotate=Annotation("oracle")))
+    with pytest.raises(Unsupported, match="the labels to start from are those of a model of the sources alone: with"):
+        annotation.planned(method, transfer, settings, 1, tmp_path / "none.conll")
 
 
 def test_a_method_that_cannot_tell_its_doubt_says_so(tmp_path):
@@ -312,20 +328,21 @@ def test_a_board_is_run_with_every_annotator_and_a_person_is_asked(tmp_path, cdn
 
     status, out, _ = cdner("annotate", f"{folder}/{CELL}file-1/seed1")
     file = folder / "annotations" / f"{CELL}file-1" / "seed1.conll"
+    text = file.read_text()
+    first = text[: text.index("\t?\t")].count("\n") + 1
     assert status == 0
     assert out.splitlines() == [
-        f"written: {file}",
+        str(file),
         f"{told['unsure']} words to label, 0 labelled, 0 of them not as they were",
-        "to go on: put a tag in the place of each ?",
+        f"to go on: put a tag in the place of each ?, the first in line {first}",
     ]
-    text = file.read_text()
     file.write_text(re.sub(r"\t\?\t", "\tB-filn\t", text, count=1))
     status, _, err = cdner("annotate", f"{folder}/{CELL}file-1/seed1")
     assert status == 1
     assert "the tag 'B-filn' is none. Did you mean 'B-film'?" in err
     file.write_text(re.sub(r"\t\?\t", "\tB-film\t", text))
     status, out, _ = cdner("annotate", f"{folder}/{CELL}file-1/seed1")
-    assert out.splitlines()[1] == f"to go on: cdner run doubts --only '{CELL}file-1/seed1'"
+    assert out.splitlines()[2] == f"to go on: cdner run doubts --only '{CELL}file-1/seed1'"
 
     assert cdner("run", folder, "--no-table")[0] == 0
     record = json.loads((folder / "records" / f"{CELL}file-1" / "seed1.json").read_text())
@@ -355,4 +372,4 @@ def test_a_cell_that_asks_no_person_has_no_file(tmp_path, cdner):
     assert "x.doc: expected a name that ends in .md, .csv, .json, .png, .svg, .pdf." in err
     status, _, err = cdner("report", f"{folder}/{CELL}oracle-1/seed1")
     assert status == 1
-    assert "there is no such file of predictions" in err
+    assert f"has no good record of what its plan says now; run it first: cdner run doubts --only '{CELL}oracle-1" in err

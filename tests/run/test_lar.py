@@ -65,10 +65,16 @@ def test_enhanced_inference_and_zero_shot_run_and_run_again_without_a_server(she
 
     assert code == 0, printed
     assert predictions(folder) == first
-    code, printed = shell.run("show", f"aligned/lar/{NEWS}--{FILM}/supervised/seed1", "alignment",
-                              CDNER_LLM_BASE_URL=server.url)  # fmt: skip
+    show = "show", f"aligned/lar/{NEWS}--{FILM}/supervised/seed1"
+    code, printed = shell.run(*show, "alignment", CDNER_LLM_BASE_URL=server.url)
     assert code == 0
-    assert printed.startswith("Alignment by embedding-hungarian. ")
-    code, printed = shell.run("show", f"aligned/lar/{NEWS}--{FILM}/supervised/seed1", "alinement",
-                              CDNER_LLM_BASE_URL=server.url)  # fmt: skip
-    assert (code, "has written 'alinement'" in printed) == (1, True)
+    assert printed.startswith(
+        "align  demo-news and demo-cinema, embedding-hungarian, seed 1\n\nAlignment by embedding-"
+    )
+    code, printed = shell.run(*show, "audit", CDNER_LLM_BASE_URL=server.url)
+    assert '"reassigned"' in printed  # of the last stage that has one
+    code, printed = shell.run(*show, CDNER_LLM_BASE_URL=server.url)
+    assert "alignment.md, alignment.json" in printed
+    shutil.rmtree(tmp_path / "store" / "stages")
+    code, printed = shell.run(*show, "alignment", CDNER_LLM_BASE_URL=server.url)
+    assert (code, "6 of 6 stages are not there: --build builds them." in printed) == (1, True)

@@ -449,6 +449,7 @@ SOURCE = "sources: [conll2003], targets: [ai]"
         (f"{{{SOURCE}, annotate: {{by: gold}}}}", "transfer 1, annotate, by is 'gold'. There are: oracle, llm, file, nobody."),
         (f"{{{SOURCE}, annotate: {{by: oracle, threshold: two}}}}", "transfer 1, annotate, threshold is 'two', expected a number, or a list of them."),
         (f"{{{SOURCE}, annotate: {{by: oracle, measure: entropie}}}}", "transfer 1, annotate, measure is 'entropie'. Did you mean 'entropy'? There are: entropy, surprisal."),
+        (f"{{{SOURCE}, annotate: {{by: [oracle, nobody], model: m}}}}", "transfer 1, annotate: model and base_url are for `by: llm`; found `by: oracle, nobody`."),
         (f"{{{SOURCE}, annotate: {{by: oracle, start: gold}}}}", "transfer 1: annotate: where train starts with gold, by oracle changes nothing; say `start: model`, or leave `annotate` out."),
         (f"{{{SOURCE}, auxiliary: [ai]}}", "transfer 1, auxiliary is ['ai'], expected a mapping with corpora, share, choose, features, types."),
         (f"{{{SOURCE}, auxiliary: {{share: 0.1}}}}", "transfer 1, auxiliary, corpora is None, expected a list of names, such as [ai, politics]."),

@@ -1,11 +1,14 @@
 """Entities of new text, by the model of a cell."""
 
+from dataclasses import replace
+
 import pytest
 
 from benchmark.errors import PlanError
 from benchmark.run.cells import plan_cells
 from benchmark.run.plan import read_board
 from benchmark.run.predict import predict, sentences_of, shown, words_of
+from benchmark.run.stage import Stage
 
 PLAN = """
 variants: {lookup: {method: lookup}}
@@ -46,6 +49,22 @@ def test_new_text_is_predicted_and_not_kept(cells, store, warm_engine):
     assert not (store.root / "splits" / f"{words.hash}.jsonl").exists()
     assert len(list((store.root / "stages").iterdir())) == 1  # the model alone
     assert list((store.root / "scratch").iterdir()) == []
+
+
+def test_a_model_that_has_read_the_same_words_stays(cells, store, warm_engine):
+    """As one with DAPT has read the words of dev, which `cdner report --split dev` predicts."""
+    item = cells[0]
+    words = item.transfer.target.dev.words_only()
+    model = item.final.inputs["phrase_folder"]
+    both = Stage(model.step, **{**model.inputs, "splits": (*model.inputs["splits"], words)})
+    item = replace(item, final=Stage(item.final.step, **{**item.final.inputs, "phrase_folder": both}))
+
+    found = predict(item, words, store, warm_engine, print, keep=True)
+
+    again = predict(item, words, store, warm_engine, print)
+    assert [p.id for p in found] == [p.id for p in again] == [s.id for s in words.sentences]
+    assert store.has(both.key)
+    assert len(list((store.root / "stages").iterdir())) == 1  # what was kept is forgotten by the second
 
 
 def test_nothing_is_run_for_no_text(cells, store, warm_engine):
