@@ -77,4 +77,4 @@ def test_enhanced_inference_and_zero_shot_run_and_run_again_without_a_server(she
     assert "alignment.md, alignment.json" in printed
     shutil.rmtree(tmp_path / "store" / "stages")
     code, printed = shell.run(*show, "alignment", CDNER_LLM_BASE_URL=server.url)
-    assert (code, "6 of 6 stages are not there: --build builds them." in printed) == (1, True)
+    assert (code, "5 of 5 stages are not there: --build builds them." in printed) == (1, True)
