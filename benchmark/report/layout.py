@@ -249,7 +249,7 @@ class Marks:
         marks = cls(letters, usual[0][0] if usual else "", [])
         for group in grouped(lettered, lambda row: row.reason):
             hint = "; see the table of general types" if group[0].status == "general only" else ""
-            reason = " ".join(str(group[0].reason).split())  # a line, whatever line breaks it came with
+            reason = " ".join(str(group[0].reason).split()).rstrip(".")  # a line, whatever line breaks it came with
             marks.notes.append((letters[str(group[0].reason)], f"{reason}: {_places(group, rows)}{hint}"))
         odd = grouped([row for row in rows if marks.odd(row)], lambda row: tuple(row.precision_used))
         if odd:
