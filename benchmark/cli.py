@@ -46,21 +46,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(chosen.command(chosen))
     except CdnerError as error:
-        complain(str(error))
+        tell(str(error))
         return 1
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # a pager that was closed
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return 0
-        complain(f"{error.filename or 'the system'}: {error.strerror or error}")
+        tell(f"{error.filename or 'the system'}: {error.strerror or error}")
         return 1
     except KeyboardInterrupt:
         print("cdner: interrupted", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
 
 
-def complain(text: str) -> None:
-    """Print what is wrong, without what is secret."""
+def tell(text: str) -> None:
+    """Tell a person what is wrong or going on, beside the output, without what is secret."""
     from benchmark.redact import redact
 
     print(f"cdner: {redact(text)}", file=sys.stderr)  # noqa: T201
@@ -547,7 +547,7 @@ def annotate(chosen: argparse.Namespace) -> int:
     stage = annotation.doubting(method, item.transfer, item.settings, cell.seed)
     if not path.exists():
         with at_hand() as (store, engine):
-            supply([stage], store, engine, note)
+            supply([stage], store, engine, tell)
             start = annotation.start_of(method, item.transfer)
             found = annotation.doubted(store.folder(stage.key), train, asked.measure, asked.threshold, start)
         annotation.write_file(path, cell.name, found, types, asked.measure, stage.key)
@@ -589,11 +589,6 @@ def at_hand() -> "Iterator[tuple[Store, Engine]]":
         engine.close()
 
 
-def note(line: str) -> None:
-    """Tell a person what is going on, beside the output."""
-    print(f"cdner: {line}", file=sys.stderr)  # noqa: T201
-
-
 def report(chosen: argparse.Namespace) -> int:
     """Print, write and draw what a cell's word tags are taken for: classification report and confusion matrix."""
     from benchmark.corpus.corpus import load_split
@@ -622,7 +617,7 @@ def report(chosen: argparse.Namespace) -> int:
     split = load_split(item.transfer.target.card, chosen.split, data_folder(chosen))
     if chosen.split == "dev":
         with at_hand() as (store, engine):
-            found = find_entities(item, split.words_only(), store, engine, note, keep=True)
+            found = find_entities(item, split.words_only(), store, engine, tell, keep=True)
     else:
         found = read_predictions(predictions_path(board.folder, cell.name))
     gold = [Gold(s.id, s.words, s.spans or ()) for s in split.sentences]
@@ -651,22 +646,22 @@ def show(chosen: argparse.Namespace) -> int:
     graph, known = item.final.graph(), Store(paths.store_folder())
     if chosen.build:
         with at_hand() as (store, engine):
-            supply([item.final], store, engine, note)
-    lacking = [stage for stage in graph if not known.has(stage.key)]
-    for stage in reversed(graph):  # what is nearest to the predictions
-        files = texts_in(known.folder(stage.key)) if stage not in lacking else []
-        found = next((path for path in files if chosen.name in (path.name, path.stem)), None)
-        if found is not None:
-            say(f"{stage.step.__name__}  {stage.title}\n\n{found.read_text(encoding='utf8').rstrip()}")
-            return 0
-        if chosen.name is None:
-            told = "not in the store" if stage in lacking else ", ".join(path.name for path in files)
-            say(f"{stage.step.__name__}  {stage.title}\n  {told}")
+            supply([item.final], store, engine, tell)
+    files = {stage: texts_in(known.folder(stage.key)) for stage in reversed(graph) if known.has(stage.key)}
     if chosen.name is None:
+        for stage in reversed(graph):
+            told = ", ".join(path.name for path in files[stage]) if stage in files else "not in the store"
+            say(f"{stage.step.__name__}  {stage.title}\n  {told}")
         return 0
+    for stage, paths_of in files.items():  # what is nearest to the predictions comes first
+        for path in paths_of:
+            if chosen.name in (path.name, path.stem):
+                say(f"{stage.step.__name__}  {stage.title}\n\n{path.read_text(encoding='utf8').rstrip()}")
+                return 0
+    lacking = len(graph) - len(files)
     raise CdnerError(
         f"no stage of {cell.name} that is in the store has written {chosen.name!r}; `cdner show CELL` lists what there "
-        "is." + (f" {len(lacking)} of {len(graph)} stages are not there: --build builds them." if lacking else "")
+        "is." + (f" {lacking} of {len(graph)} stages are not there: --build builds them." if lacking else "")
     )
 
 
@@ -686,7 +681,7 @@ def predict(chosen: argparse.Namespace) -> int:
     with at_hand() as (store, engine):
         _, _, item = planned_cell(getattr(chosen, "from"), chosen)
         words = sentences_of(lines)
-        found = shown(words, find_entities(item, words, store, engine, note))
+        found = shown(words, find_entities(item, words, store, engine, tell))
     if chosen.json:
         for sentence in found:
             say(json.dumps(sentence, ensure_ascii=False))

@@ -33,11 +33,11 @@ from typing import Any, Literal, NamedTuple
 from tabulate import tabulate
 
 from benchmark.corpus.corpus import Sentence, Split
-from benchmark.corpus.transfer import Domain, Transfer, once, sample
+from benchmark.corpus.transfer import Domain, Transfer, once, sample, words_only
 from benchmark.errors import Unsupported
 from benchmark.llm import model as models
 from benchmark.llm.answers import Message, Question
-from benchmark.llm.ask import Asked, ask
+from benchmark.llm.ask import Asked, ask, tokens_of
 from benchmark.llm.model import Llm
 from benchmark.models import backbones, formats
 from benchmark.models.backbones import Backbone
@@ -100,11 +100,9 @@ class Settings:
             raise ValueError(f"ask is {self.ask!r}, expected all, dev, or a list of types.")
 
     @property
-    def decodes(self) -> str:
-        """How it decodes."""
-        if self.decoding != "auto":
-            return self.decoding
-        return "grounded" if self.backbone == "minilm-seq2seq" else "free"
+    def writing(self) -> Writing:
+        """How texts are written."""
+        return Writing.of(self.decoding, self.backbone, self.write_batch)
 
 
 # ------------------------------------------------------------------------------------------ label alignment (3.2)
@@ -395,10 +393,7 @@ def reassign(
     if learned is not None:
         audit["reassigned"]["types"] = learned
     if came:
-        answers = [a for one in came for a in one.answers]
-        audit["tokens"] = {
-            "prompt": sum(a.prompt_tokens for a in answers), "completion": sum(a.completion_tokens for a in answers)
-        }  # fmt: skip
+        audit["tokens"] = tokens_of(came)
     (work.folder / "audit.json").write_text(json.dumps(audit, indent=1) + "\n", encoding="utf8")
 
 
@@ -419,7 +414,7 @@ class Mention(NamedTuple):
 def direct_of(written: Path, words: Split, told: Mapping[str, Any] | None, by_source: bool) -> list[list[Mention]]:
     """Return the mentions of every sentence with their types by direct inference.
 
-    Raises nothing for a source type that no target type is aligned with: such a mention is left out, in zero-shot.
+    In zero-shot (`by_source`) a mention is left out with whose source type no target type is aligned.
     """
     by_id = {p.id: p for p in read_predictions(written / "predictions.jsonl")}
     sources: dict[str, list[str]] = {}
@@ -548,7 +543,7 @@ class Lar(Method):
         if s.ask == "dev" and spec.select != "target-dev":
             raise Unsupported("`ask: dev` learns from target dev which types gain; say `select: target-dev`.")
         for shape in ("typed", "lar"):
-            if s.decodes == "free":
+            if s.writing.decoding == "free":
                 self.check(self.find(s.backbone, s.revision), Prompting(shape, s.instruction))
         made = _Stages(self, transfer, s, seed)
         if spec.regime == "zero-shot":
@@ -591,8 +586,8 @@ class _Stages:
             written = self.wrote(source, "typed", self.transfer.test, names=self.source_names)
             return self.reassigned(written, None, found, by_source=True)
         words = once(
-            _words(self.target.train), ("sampled", self.s.labelled, self.seed),
-            lambda: sample(_words(self.target.train), "fraction", self.s.labelled, self.seed),
+            words_only(self.target.train), ("sampled", self.s.labelled, self.seed),
+            lambda: sample(words_only(self.target.train), "fraction", self.s.labelled, self.seed),
         )  # fmt: skip
         stage = Stage(label, title=f"{self.target.name} train, by a language model", labels=labels, words=words)
         train = Made(words.corpus, words.name, words.sentences, stage)
@@ -615,7 +610,7 @@ class _Stages:
     def labels(self) -> Stage:
         """Return what a language model says of the words of the target's train."""
         settings = LlmPrompt.Settings(model=self.llm().model, base_url=self.s.base_url)
-        words = _words(self.target.train)
+        words = words_only(self.target.train)
         spec = replace(self.transfer.spec, regime="zero-shot")
         stage = LlmPrompt().plan(replace(self.transfer, spec=spec, test=words), settings, self.seed)
         stage.title = f"{self.target.name} train"
@@ -624,7 +619,7 @@ class _Stages:
     def alignment(self, source: Stage, *, gold: Split | None = None, labels: Stage | None = None) -> Stage:
         """Return the alignment of types: section 3.2, second step."""
         counts = self.s.alignment == "counts" or labels is not None
-        words = _words(self.target.train)
+        words = words_only(self.target.train)
         return Stage(
             align,
             title=f"{'+'.join(d.name for d in self.transfer.sources)} and {self.target.name}, {self.s.alignment}, "
@@ -661,11 +656,11 @@ class _Stages:
             options=tuple(formats.names_of(d.card) for d in domains),
             dev=dev,
             prompting=Prompting(shape, s.instruction),
-            writing=None if dev is None else Writing(s.decodes, s.write_batch),
+            writing=None if dev is None else s.writing,
             recipe=recipe,
             seed=self.seed,
             adapter=None,
-            **({} if alignment is None else {"alignment": alignment}),
+            **_bound(alignment),
         )
 
     def wrote(
@@ -681,17 +676,17 @@ class _Stages:
             words=words,
             options=self.names if names is None else names,
             prompting=Prompting(shape, self.s.instruction),
-            writing=Writing(self.s.decodes, self.s.write_batch),
+            writing=self.s.writing,
             precision=self.s.precision,
             seed=self.seed,
-            **({} if alignment is None else {"alignment": alignment}),
+            **_bound(alignment),
         )
 
     def _dev_wrote(self, model: Stage, shape: str, alignment: Stage | None) -> Stage | None:
         if self.s.ask != "dev" or self.s.reassign_with == "none":
             return None
         assert self.dev is not None
-        return self.wrote(model, shape, _words(self.dev), alignment)
+        return self.wrote(model, shape, words_only(self.dev), alignment)
 
     def reassigned(
         self, written: Stage, dev: Stage | None, alignment: Stage | None, *, by_source: bool = False
@@ -724,5 +719,6 @@ class _Stages:
         return Llm(models.model_name(self.s.model, "gpt-3.5-turbo"), models.base_url(self.s.base_url), max_tokens=16)
 
 
-def _words(split: Split) -> Split:
-    return once(split, "words", split.words_only)
+def _bound(alignment: Stage | None) -> dict[str, Stage]:
+    """Return an alignment as it is bound. None is not: the stages without one are those of `text2text`, to their keys."""
+    return {} if alignment is None else {"alignment": alignment}

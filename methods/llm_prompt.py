@@ -27,7 +27,7 @@ from benchmark.corpus.transfer import Domain, Transfer
 from benchmark.errors import Unsupported
 from benchmark.llm import model as models
 from benchmark.llm.answers import Message, Question
-from benchmark.llm.ask import Asked, ask
+from benchmark.llm.ask import Asked, ask, tokens_of
 from benchmark.llm.model import LOCAL, Llm
 from benchmark.models import backbones, formats
 from benchmark.run.method import Method
@@ -145,16 +145,12 @@ def complaint(text: str, *, shape: formats.Format, words: Sequence[str], options
 
 def write_audit(path: Path, audit: Audit, came: Sequence[Asked]) -> None:
     """Write what became of questions and pairs, and how many tokens the answers have taken, kept ones included."""
-    answers = [answer for asked in came for answer in asked.answers]
     told = {
         "questions": len(came),
         "asked_again": sum(len(asked.answers) > 1 for asked in came),
         "cut": sum(asked.answers[-1].finish == "length" for asked in came),
         "pairs": asdict(audit),
-        "tokens": {
-            "prompt": sum(answer.prompt_tokens for answer in answers),
-            "completion": sum(answer.completion_tokens for answer in answers),
-        },
+        "tokens": tokens_of(came),
     }
     path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf8")
 

@@ -63,11 +63,9 @@ class Settings:
             raise ValueError("adapters need the package peft, which is not installed: pip install 'cdner[adapters]'.")
 
     @property
-    def decodes(self) -> str:
-        """How it decodes."""
-        if self.decoding != "auto":
-            return self.decoding
-        return "grounded" if self.backbone == "minilm-seq2seq" else "free"
+    def writing(self) -> Writing:
+        """How texts are written."""
+        return Writing.of(self.decoding, self.backbone, self.write_batch)
 
 
 class Text2Text(Method):
@@ -93,7 +91,7 @@ class Text2Text(Method):
             raise Unsupported("with target_only there is nothing to learn from in zero-shot.")
         if spec.select == "source-dev":
             raise Unsupported("text2text does not select on source dev; say `select: target-dev` or `select: last`.")
-        if s.decodes == "free":
+        if s.writing.decoding == "free":
             self.check(self.find(s.backbone, s.revision), Prompting(s.format, s.instruction))
         train = self._trainer(s, seed)
         own = [*transfer.added, target]  # options of the last are dev's
@@ -114,7 +112,7 @@ class Text2Text(Method):
             words=transfer.test,
             options=formats.names_of(target.card),
             prompting=Prompting(s.format, s.instruction),
-            writing=Writing(s.decodes, s.write_batch),
+            writing=s.writing,
             precision=s.precision,
             seed=seed,
         )
@@ -141,7 +139,7 @@ class Text2Text(Method):
                 options=tuple(formats.names_of(d.card) for d in domains),
                 dev=dev,
                 prompting=Prompting(s.format, s.instruction),
-                writing=None if dev is None else Writing(s.decodes, s.write_batch),
+                writing=None if dev is None else s.writing,
                 recipe=recipe,
                 seed=seed,
                 adapter=adapter,

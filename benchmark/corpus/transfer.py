@@ -283,7 +283,8 @@ def _renamed(split: Split, mapping: Mapping[str, str | None]) -> Split:
     return once(split, tuple(mapping.items()), rename)
 
 
-def _words_only(split: Split) -> Split:
+def words_only(split: Split) -> Split:
+    """Return the same sentences with their gold not shown: the same object each time."""
     return once(split, "words", split.words_only)
 
 
@@ -310,7 +311,7 @@ def build(
     if spec.auxiliary is not None:
         pool = [corpora(name, data=data, cards=cards) for name in spec.auxiliary.corpora]
         added = chosen(spec.auxiliary, target, [Domain(c.card, c.train, None) for c in pool], spec.draw or 1)
-    return Transfer(spec, tuple(sources), target, _words_only(corpus.test), added)
+    return Transfer(spec, tuple(sources), target, words_only(corpus.test), added)
 
 
 def chosen(auxiliary: Auxiliary, target: Domain, pool: Sequence[Domain], draw: int) -> tuple[Domain, ...]:
@@ -365,7 +366,7 @@ def shown(spec: Spec, train: Split, dev: Split | None) -> tuple[Split, Split | N
     With limited gold, dev is subsampled at the same rate: a full dev beside 1% of train is no low-resource result.
     """
     if spec.regime == "zero-shot":
-        return _words_only(train), None if dev is None else _words_only(dev)
+        return words_only(train), None if dev is None else words_only(dev)
     if spec.regime not in LIMITED:
         return train, dev
     assert spec.amount is not None

@@ -60,6 +60,15 @@ def ask(work: Work, llm: Llm, questions: Sequence[Question], complaints: Sequenc
     return [asked for asked in found if asked is not None]
 
 
+def tokens_of(came: Sequence[Asked]) -> dict[str, int]:
+    """Return how many tokens the answers have taken, kept ones included."""
+    answers = [answer for asked in came for answer in asked.answers]
+    return {
+        "prompt": sum(answer.prompt_tokens for answer in answers),
+        "completion": sum(answer.completion_tokens for answer in answers),
+    }
+
+
 @dataclass
 class Asking:
     """The questions of one stage, on their way."""

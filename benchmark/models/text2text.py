@@ -76,6 +76,12 @@ class Writing:
     decoding: str
     batch: int
 
+    @classmethod
+    def of(cls, decoding: str, backbone: str, batch: int) -> "Writing":
+        """Return how a method's settings have texts written; `auto` is grounded for minilm-seq2seq, else free."""
+        auto = "grounded" if backbone == "minilm-seq2seq" else "free"
+        return cls(auto if decoding == "auto" else decoding, batch)
+
     def ingredient(self) -> dict[str, Any]:
         """Return what goes into a stage's key."""
         return dict(vars(self))

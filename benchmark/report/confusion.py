@@ -20,11 +20,11 @@ from tabulate import tabulate
 
 from benchmark.errors import CdnerError
 from benchmark.files import write_whole
-from benchmark.report.curves import FILES
+from benchmark.report import figures
 from benchmark.score.protocols import Gold, Prediction, word_tags
 from benchmark.score.spans import split_tag
 
-KINDS = (".md", ".csv", ".json", *FILES)
+KINDS = (".md", ".csv", ".json", *figures.FILES)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def write(found: Confusion, path: Path) -> None:
     """Write a report, a matrix or a figure. Raises CdnerError for a name of no known kind."""
     if path.suffix not in KINDS:
         raise CdnerError(f"{path}: expected a name that ends in {', '.join(KINDS)}.")
-    if path.suffix in FILES:
+    if path.suffix in figures.FILES:
         draw(found, path)
     elif path.suffix == ".json":
         write_whole(path, json.dumps(asdict(found), indent=1) + "\n")
@@ -114,16 +114,9 @@ def write(found: Confusion, path: Path) -> None:
 
 def draw(found: Confusion, path: Path) -> None:
     """Draw the matrix, shaded by the share of a gold tag's words, beside precision, recall and F1 of each tag."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise CdnerError(
-            "figures need the package matplotlib, which is not installed: pip install 'cdner[figures]'."
-        ) from None
-
     size = len(found.tags)
     small = 8 if size <= 12 else 5
-    figure = Figure(figsize=(4.5 + 0.36 * size, 2.2 + 0.27 * size), layout="constrained")
+    figure = figures.new(4.5 + 0.36 * size, 2.2 + 0.27 * size)
     left, right = figure.subplots(1, 2, width_ratios=[max(size, 6), 5], sharey=True)
     shares = [[100 * n / (sum(row) or 1) for n in row] for row in found.matrix]
     of_tags = [[x.precision, x.recall, x.f1] for x in found.lines]
@@ -143,5 +136,4 @@ def draw(found: Confusion, path: Path) -> None:
     right.set_xticks(range(3), ["precision", "recall", "F1"], rotation=90)
     right.tick_params(labelleft=False)
     figure.suptitle(f"{found.title}\n{found.words} words, accuracy {found.accuracy:.2f}%", fontsize=small + 2)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=200)
+    figures.save(figure, path)

@@ -14,9 +14,9 @@ from tabulate import tabulate
 
 from benchmark.corpus.transfer import Auxiliary
 from benchmark.errors import CdnerError
+from benchmark.report import figures
 from benchmark.report.rows import Row
 
-FILES = (".png", ".svg", ".pdf")
 STYLES = {"random": "-", "similar": "--", "dissimilar": ":"}
 
 
@@ -112,16 +112,9 @@ def _shown(point: Point) -> str:
 
 def draw(found: Sequence[Curve], title: str, path: Path) -> None:
     """Draw curves into a file; bars are sample deviations. Raises CdnerError for a name of no known kind."""
-    if path.suffix not in FILES:
-        raise CdnerError(f"{path}: a figure is one of {', '.join(FILES)}, by the end of its name.")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise CdnerError(
-            "figures need the package matplotlib, which is not installed: pip install 'cdner[figures]'."
-        ) from None
-
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
+    if path.suffix not in figures.FILES:
+        raise CdnerError(f"{path}: a figure is one of {', '.join(figures.FILES)}, by the end of its name.")
+    figure = figures.new(6.4, 4.0)
     axes = figure.subplots()
     colours = {variant: f"C{n}" for n, variant in enumerate(dict.fromkeys(curve.variant for curve in found))}
     for curve in found:
@@ -139,5 +132,4 @@ def draw(found: Sequence[Curve], title: str, path: Path) -> None:
     axes.set(xlabel="added data (% of the other domains' train)", ylabel="F1", title=title)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="small", frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=200)
+    figures.save(figure, path)

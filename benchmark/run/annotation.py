@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmark.corpus.card import GENERAL
 from benchmark.corpus.corpus import Sentence, Split
-from benchmark.corpus.transfer import Transfer, once
+from benchmark.corpus.transfer import Transfer, words_only
 from benchmark.errors import PlanError, Unsupported, nearest
 from benchmark.files import write_whole
 from benchmark.llm import model as models
@@ -71,7 +71,9 @@ def planned(method: Method, transfer: Transfer, settings: Any, seed: int, file: 
     if transfer.spec.annotate is None:
         return method.planned(transfer, settings, seed)
     known = transfer.target.train
-    train = Made(known.corpus, known.name, _words(known).sentences, _annotating(method, transfer, settings, seed, file))
+    train = Made(
+        known.corpus, known.name, words_only(known).sentences, _annotating(method, transfer, settings, seed, file)
+    )
     return method.planned(replace(transfer, target=replace(transfer.target, train=train)), settings, seed)
 
 
@@ -81,14 +83,16 @@ def doubting(method: Method, transfer: Transfer, settings: Any, seed: int) -> St
     spec, target = replace(transfer.spec, annotate=None), transfer.target
     if transfer.spec.annotate.start == "model":
         spec = replace(spec, regime="zero-shot", amount=None, select="last")
-        target = replace(target, train=_words(target.train), dev=None if target.dev is None else _words(target.dev))
+        target = replace(
+            target, train=words_only(target.train), dev=None if target.dev is None else words_only(target.dev)
+        )
     try:
         first = method.doubting(replace(transfer, spec=spec, target=target), settings, seed)
     except Unsupported as error:
         if transfer.spec.annotate.start == "gold" or type(method).doubting is Method.doubting:
             raise
         raise Unsupported(f"the labels to start from are those of a model of the sources alone: {error}") from None
-    stage = first.rebind(transfer.test, _words(transfer.target.train))
+    stage = first.rebind(transfer.test, words_only(transfer.target.train))
     stage.title = f"{target.name} train, with doubt, seed {seed}"
     return stage
 
@@ -122,7 +126,7 @@ def _annotating(method: Method, transfer: Transfer, settings: Any, seed: int, fi
         title=f"{target.name} train, {asked.label}, seed {seed}",
         size=float(target.train.n_words),
         doubt=doubt,
-        words=_words(target.train),
+        words=words_only(target.train),
         measure=asked.measure,
         threshold=asked.threshold,
         start=start_of(method, transfer),
@@ -149,10 +153,6 @@ def _language_model(model: str, base_url: str) -> Llm:
     if not name:
         raise Unsupported("annotate: by llm names no model; say `model`, or set CDNER_LLM_MODEL.")
     return Llm(name, models.base_url(base_url))
-
-
-def _words(split: Split) -> Split:
-    return once(split, "words", split.words_only)
 
 
 # ---------------------------------------------------------------------------------------------------- the step

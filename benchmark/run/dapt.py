@@ -1,6 +1,6 @@
 """Domain-adaptive pre-training in the plan of any method that starts from an encoder."""
 
-from benchmark.corpus.transfer import Transfer, once
+from benchmark.corpus.transfer import Transfer, words_only
 from benchmark.errors import Unsupported
 from benchmark.models.backbones import Backbone
 from benchmark.models.masking import adapt, find_text
@@ -24,7 +24,7 @@ def adapting(
         raise Unsupported("the LSTM has no sub-words to mask, so there is no DAPT for it; choose another encoder.")
     target = transfer.target
     own = [target.train, *([target.dev] if target.dev is not None else [])] if dapt == "target" else []
-    texts = [once(split, "words", split.words_only) for split in own]
+    texts = [words_only(split) for split in own]
     text = None if texts else find_text(dapt.replace("{target}", target.name))
     return Stage(
         adapt,

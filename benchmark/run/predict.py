@@ -49,7 +49,7 @@ def predict(
     known = {stage.key for stage in item.final.graph()}
     final = item.final.rebind(item.transfer.test, words)
     new = [stage for stage in final.graph() if stage.key not in known]  # of these words; all else is the cell's own
-    supply([stage for stage in final.graph() if stage.key in known and _needed(stage, new)], store, engine, tell)
+    supply([parent for stage in new for parent in stage.parents if parent.key in known], store, engine, tell)
     try:
         for stage in new:
             run_one(stage, store, engine, cached=keep)
@@ -57,10 +57,6 @@ def predict(
     finally:
         for stage in [] if keep else new:
             store.forget(stage, words)
-
-
-def _needed(stage: Stage, by: Sequence[Stage]) -> bool:
-    return any(parent.key == stage.key for child in by for parent in child.parents)
 
 
 def supply(stages: Sequence[Stage], store: Store, engine: Engine, tell: Callable[[str], None]) -> None:

@@ -4,7 +4,8 @@ import pytest
 from fake_records import Planned, scored
 
 from benchmark.errors import CdnerError
-from benchmark.report.curves import FILES, Point, curves, draw, table
+from benchmark.report.curves import Point, curves, draw, table
+from benchmark.report.figures import FILES
 from benchmark.report.rows import rows
 
 ADDED = [
