@@ -311,6 +311,7 @@ def dry_run(board: Any, work: Any, store: Any) -> None:
     """Print cells, stages, how many are shared and done, and an estimate of minutes."""
     from benchmark.report.watch import name_of, overview
 
+    equal = dict(work.equal)
     for item in work.planned:
         if item.reason is not None:
             state = f"skipped: {item.reason}"
@@ -320,6 +321,8 @@ def dry_run(board: Any, work: Any, store: Any) -> None:
             state = "failed before"
         elif item in work.rescore:
             state = "to score again: gold, a card or the scorer has changed"
+        elif item in equal:
+            state = f"to take over from {equal[item].cell.name}, which ends in the same stage"
         else:
             state = "stale: its record is of other ingredients" if item.stale else "to run"
         say(f"{item.cell.name}  {state}")
@@ -341,8 +344,9 @@ def table(chosen: argparse.Namespace) -> int:
         return committed_tables(board, chosen)
     shape = next((s for s in ("errors", "audit") if getattr(chosen, s)), "types" if chosen.per_type else "rows")
     print_tables(
-        board, chosen.format, chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type, worst=chosen.worst
-    )
+        board, chosen.format, chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type, worst=chosen.worst,
+        metric=chosen.metric,
+    )  # fmt: skip
     return 0
 
 
@@ -361,7 +365,7 @@ def committed_tables(board: Any, chosen: argparse.Namespace) -> int:
 
 def print_tables(
     board: Any, format: str, protocol: str, levels: list[str], *, shape: str = "rows", target: str | None = None,
-    worst: bool = False,
+    worst: bool = False, metric: str = "f1",
 ) -> None:  # fmt: skip
     """Print the tables of a board at some type levels."""
     from benchmark.report import table as tables
@@ -378,7 +382,8 @@ def print_tables(
                 say(f"no variant of {board.name} writes text")
                 return
         elif shape == "types":
-            rows.extend(tables.type_rows(cells, records, target=target, protocol=protocol, types=level))
+            found = tables.type_rows(cells, records, target=target, protocol=protocol, types=level, metric=metric)
+            rows.extend(found)
         else:
             rows.extend(tables.rows(cells, records, protocol=protocol, types=level))
     colour = format == "terminal" and out.is_terminal
@@ -541,7 +546,8 @@ def annotate(chosen: argparse.Namespace) -> int:
     asked = cell.spec.annotate
     if asked is None or asked.by != "file":
         raise CdnerError(f"{cell.name} asks no person: its transfer needs `annotate: {{by: file}}`.")
-    assert item.transfer is not None
+    if item.transfer is None:
+        raise CdnerError(f"{cell.name} is skipped: {item.reason}")
     method, path = item.method(), annotation.file_of(board.folder, cell.name)
     types, train = annotation.labels_of(method, item.transfer), item.transfer.target.train
     stage = annotation.doubting(method, item.transfer, item.settings, cell.seed)
@@ -603,18 +609,18 @@ def report(chosen: argparse.Namespace) -> int:
     board, cell, item = planned_cell(chosen.cell, chosen)
     if item.transfer is None or item.final is None:
         raise CdnerError(f"{cell.name} is skipped: {item.reason}")
-    general = item.transfer.target.general
+    tested = item.transfer.tested
     level = item.method.level if chosen.types is None else chosen.types
     if level == "fine" and item.method.level == "general":
         raise CdnerError(f"{cell.name} predicts general types, so there is no report of fine ones.")
-    if chosen.split == "dev" and (cell.spec.dev == "none" or item.transfer.target.card.source["dev"] is None):
-        raise CdnerError(f"{cell.name} has no dev: {cell.spec.target} has none, or the transfer says `dev: none`.")
+    if chosen.split == "dev" and (cell.spec.dev == "none" or tested.card.source["dev"] is None):
+        raise CdnerError(f"{cell.name} has no dev: {tested.name} has none, or the transfer says `dev: none`.")
     if chosen.split == "test" and not item.predicted:
         raise CdnerError(
             f"{cell.name} has no good record of what its plan says now; run it first: "
             f"cdner run {board.name} --only '{cell.name}'"
         )
-    split = load_split(item.transfer.target.card, chosen.split, data_folder(chosen))
+    split = load_split(tested.card, chosen.split, data_folder(chosen))
     if chosen.split == "dev":
         with at_hand() as (store, engine):
             found = find_entities(item, split.words_only(), store, engine, tell, keep=True)
@@ -622,8 +628,8 @@ def report(chosen: argparse.Namespace) -> int:
         found = read_predictions(predictions_path(board.folder, cell.name))
     gold = [Gold(s.id, s.words, s.spans or ()) for s in split.sentences]
     if level == "general":
-        gold = relabel(gold, general)
-        found = found if item.method.level == "general" else relabel(found, general)
+        gold = relabel(gold, tested.general)
+        found = found if item.method.level == "general" else relabel(found, tested.general)
     told = confusion.of(gold, found, f"{cell.name}, {split.corpus} {split.name}, {level} types")
     say(f"{told.title}\n\n{confusion.table(told)}")
     if chosen.split == "dev" and cell.spec.select == "target-dev":
@@ -864,6 +870,10 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--worst", action="store_true", help="mark the target on which each variant is worst")
     verb.add_argument("--audit", action="store_true", help="what became of generated pairs instead of F1")
     verb.add_argument("--per-type", metavar="TARGET", help="F1 of every entity type of one target")
+    verb.add_argument(
+        "--metric", choices=("f1", "precision", "recall"), default="f1",
+        help="with --per-type: recall is a type's accuracy",
+    )  # fmt: skip
 
     verb.add_argument(
         "--write",

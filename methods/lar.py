@@ -9,6 +9,7 @@ Paper    Bao and Yang, "Label Alignment and Reassignment with Generalist Large L
 3.3      enhanced inference: multiple choice            reassign, question
 4.4      zero-shot, LAR+                                labels by `llm_prompt` in the place of gold; `labelled`
 4.5      in-domain                                      no alignment; any type may be reassigned (`ask`)
+5.3      continual learning                             a transfer's `chain`; the source is asked as it was learned
 5        "Ori" of table 5, direct transfer              `alignment: none`
 Departs  The paper says nothing of epochs, of what happens to a mention for which the answer is none (`on_none`), of
          whether a type "predicted" wants the same bounds (`match`); its prompts stand in a picture alone. These are
@@ -521,6 +522,7 @@ class Lar(Method):
     """Source training, alignment, target training, writing, reassignment."""
 
     Settings = Settings
+    chains = evaluates = True
 
     def __init__(self) -> None:
         """Look each backbone up once for all the cells that one Lar plans."""
@@ -556,32 +558,55 @@ class _Stages:
 
     def __init__(self, method: Lar, transfer: Transfer, s: Settings, seed: int) -> None:
         self.transfer, self.s, self.seed = transfer, s, seed
-        self.target, self.backbone = transfer.target, method.find(s.backbone, s.revision)
+        self.target, self.tested = transfer.target, transfer.tested
+        self.backbone = method.find(s.backbone, s.revision)
         self.embedder = partial(method.find, s.embedder, None)
-        self.names = formats.names_of(self.target.card)
+        self.names = formats.names_of(self.tested.card)
         self.source_names = {k: n for d in transfer.sources for k, n in formats.names_of(d.card).items()}
-        self.dev = self.target.dev if transfer.spec.select == "target-dev" else None
 
     def in_domain(self) -> Stage:
-        model = self.train("typed", [self.target], self.dev)
-        written = self.wrote(model, "typed", self.transfer.test)
-        return self.reassigned(written, self._dev_wrote(model, "typed", None), None)
+        model = self.train("typed", [self.target], self.dev_of(self.target))
+        return self.inferred(model, {self.target.name: None})
 
     def supervised(self) -> Stage:
-        source = self.source()
-        if self.s.alignment == "none":
-            shape, found = "typed", None
-        else:
-            shape, found = "lar", self.alignment(source, gold=self.target.train)
-        model = self.train(shape, [self.target], self.dev, init=source, alignment=found)
+        """Return direct or enhanced inference by a model that has learned the source, then each target (section 5.3).
+
+        Every target is aligned by the source's own model, so that its types are those of the source throughout.
+        """
+        source = model = self.source()
+        aligned: dict[str, Stage | None] = {}
+        for domain in (*self.transfer.chain, self.target):
+            found = None if self.s.alignment == "none" else self.alignment(source, domain, gold=domain.train)
+            shape = "typed" if found is None else "lar"
+            model = self.train(shape, [domain], self.dev_of(domain), init=model, alignment=found)
+            aligned[domain.name] = found
+        return self.inferred(model, aligned)
+
+    def inferred(self, model: Stage, aligned: Mapping[str, Stage | None]) -> Stage:
+        """Return what a model says of the test words.
+
+        A corpus that was not aligned, such as the source, is asked in the format of the source, by direct inference.
+
+        aligned   target -> its alignment, where it has one
+        """
+        found = aligned.get(self.tested.name)
+        shape = "typed" if found is None else "lar"
         written = self.wrote(model, shape, self.transfer.test, found)
+        if self.tested.name not in aligned:
+            return written
         return self.reassigned(written, self._dev_wrote(model, shape, found), found)
+
+    def dev_of(self, domain: Domain) -> Split | None:
+        """Return the dev that chooses an epoch of a target's training."""
+        return domain.dev if self.transfer.spec.select == "target-dev" else None
 
     def zero_shot(self) -> Stage:
         if self.s.alignment == "none":
             raise Unsupported("in zero-shot nothing but the alignment tells target types; say `alignment: counts`.")
+        if self.tested is not self.target:
+            raise Unsupported("in zero-shot nothing of the target is learned that another corpus could tell of.")
         source, labels = self.source(), self.labels()
-        found = self.alignment(source, labels=labels)
+        found = self.alignment(source, self.target, labels=labels)
         if not self.s.labelled:
             written = self.wrote(source, "typed", self.transfer.test, names=self.source_names)
             return self.reassigned(written, None, found, by_source=True)
@@ -616,24 +641,26 @@ class _Stages:
         stage.title = f"{self.target.name} train"
         return stage
 
-    def alignment(self, source: Stage, *, gold: Split | None = None, labels: Stage | None = None) -> Stage:
+    def alignment(
+        self, source: Stage, target: Domain, *, gold: Split | None = None, labels: Stage | None = None
+    ) -> Stage:
         """Return the alignment of types: section 3.2, second step."""
         counts = self.s.alignment == "counts" or labels is not None
-        words = words_only(self.target.train)
+        words = words_only(target.train)
         return Stage(
             align,
-            title=f"{'+'.join(d.name for d in self.transfer.sources)} and {self.target.name}, {self.s.alignment}, "
+            title=f"{'+'.join(d.name for d in self.transfer.sources)} and {target.name}, {self.s.alignment}, "
             f"seed {self.seed}",
             strategy=self.s.alignment,
             match=self.s.match,
             pseudo=self.wrote(source, "typed", words, names=self.source_names) if counts else None,
             gold=gold if counts else None,
             labels=labels,
-            target=list(map(list, self.names.items())),
+            target=list(map(list, formats.names_of(target.card).items())),
             source=list(map(list, self.source_names.items())),
             rest=next((d.rest for d in self.transfer.sources if d.rest is not None), REST),
             general={
-                "target": self.target.general,
+                "target": target.general,
                 "source": {k: g for d in self.transfer.sources for k, g in d.general.items()},
             },
             backbone=self.embedder() if self.s.alignment == "embedding-hungarian" else None,
@@ -683,10 +710,10 @@ class _Stages:
         )
 
     def _dev_wrote(self, model: Stage, shape: str, alignment: Stage | None) -> Stage | None:
-        if self.s.ask != "dev" or self.s.reassign_with == "none":
+        dev = self.dev_of(self.tested)
+        if self.s.ask != "dev" or self.s.reassign_with == "none" or dev is None:
             return None
-        assert self.dev is not None
-        return self.wrote(model, shape, words_only(self.dev), alignment)
+        return self.wrote(model, shape, words_only(dev), alignment)
 
     def reassigned(
         self, written: Stage, dev: Stage | None, alignment: Stage | None, *, by_source: bool = False
@@ -695,10 +722,10 @@ class _Stages:
         s = self.s
         if s.reassign_with == "none" and not by_source:
             return written
-        means = {key: kind.means for key, kind in self.target.card.types.items()} if s.meanings else {}
+        means = {key: kind.means for key, kind in self.tested.card.types.items()} if s.meanings else {}
         return Stage(
             reassign,
-            title=f"{self.target.name} test, with {s.reassign_with}, seed {self.seed}",
+            title=f"{self.tested.name} test, with {s.reassign_with}, seed {self.seed}",
             size=float(self.transfer.test.n_words),
             written=written,
             words=self.transfer.test,
@@ -711,7 +738,7 @@ class _Stages:
             backbone=self.embedder() if s.reassign_with == "embedding" else None,
             on_none=s.on_none,
             dev=dev,
-            dev_gold=self.dev if dev is not None else None,
+            dev_gold=self.dev_of(self.tested) if dev is not None else None,
         )
 
     def llm(self) -> Llm:
@@ -720,5 +747,5 @@ class _Stages:
 
 
 def _bound(alignment: Stage | None) -> dict[str, Stage]:
-    """Return an alignment as it is bound. None is not: the stages without one are those of `text2text`, to their keys."""
+    """Return an alignment as it is bound; None is not, so that stages without one are `text2text`'s, to their keys."""
     return {} if alignment is None else {"alignment": alignment}

@@ -3,6 +3,7 @@
 Paper    "Ori" of LAR (`format: typed`); TOPT (section 3.3) without GTOK (`format: topt`, `instruction`)
 Source   trained for a fixed number of epochs, the last one kept: one source model serves every target
 Target   the same network goes on: types are words, and no head has rows for them
+Chain    several targets one after another; any corpus may be predicted, under its own options
 Joint    source and target at once, each sentence under its own corpus' options
 Decoding greedy; `free` is the papers'. `grounded` writes only words of the sentence and types of the options
 Departs  A prompt's wording is ours (`benchmark.models.formats`). Adam is AdamW with no decay, a new one a stage.
@@ -72,7 +73,7 @@ class Text2Text(Method):
     """Source training, then the target; or both at once; or the target alone."""
 
     Settings = Settings
-    adds = True
+    adds = chains = evaluates = True
 
     def __init__(self) -> None:
         """Look each backbone up once for all the cells that one Text2Text plans."""
@@ -89,13 +90,16 @@ class Text2Text(Method):
             raise Unsupported("text2text does not merge models; say `order: sequence` or `order: joint`.")
         if s.target_only and spec.regime == "zero-shot":
             raise Unsupported("with target_only there is nothing to learn from in zero-shot.")
+        if s.target_only and transfer.chain:
+            raise Unsupported("with target_only nothing is learned before the target, so there is no chain.")
         if spec.select == "source-dev":
             raise Unsupported("text2text does not select on source dev; say `select: target-dev` or `select: last`.")
         if s.writing.decoding == "free":
             self.check(self.find(s.backbone, s.revision), Prompting(s.format, s.instruction))
         train = self._trainer(s, seed)
         own = [*transfer.added, target]  # options of the last are dev's
-        dev = target.dev if spec.select == "target-dev" else None
+        selects = spec.select == "target-dev"
+        dev = target.dev if selects else None
         if s.target_only or spec.regime == "in-domain":
             model = train(own, dev, source=False)
         elif spec.regime == "zero-shot":
@@ -103,14 +107,17 @@ class Text2Text(Method):
         elif spec.order == "joint":
             model = train([*transfer.sources, *own], dev, source=False)
         else:
-            model = train(own, dev, source=False, init=train(transfer.sources, None, source=True))
+            model = train(transfer.sources, None, source=True)
+            for domain in transfer.chain:
+                model = train([domain], domain.dev if selects else None, source=False, init=model)
+            model = train(own, dev, source=False, init=model)
         return Stage(
             write_text2text,
             title=f"{transfer.test.corpus} seed {seed}",
             size=float(transfer.test.n_words),
             model=model,
             words=transfer.test,
-            options=formats.names_of(target.card),
+            options=formats.names_of(transfer.tested.card),
             prompting=Prompting(s.format, s.instruction),
             writing=s.writing,
             precision=s.precision,

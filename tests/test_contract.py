@@ -84,6 +84,7 @@ REGIMES = {
     "in-domain": Spec((), "sky", "in-domain"),
     "zero-shot": Spec(("quay",), "sky", "zero-shot", select="source-dev"),
     "added": Spec(("quay",), "sky", auxiliary=Auxiliary(("bay",), 0.7)),
+    "chain": Spec(("quay",), "sky", chain=("bay",)),
     "annotated": Spec(("quay",), "sky", annotate=Annotation("oracle", 0.5)),
     "fraction": Spec(("quay",), "sky", "fraction", 0.5, draw=1),
     "sentences": Spec(("quay",), "sky", "sentences", 2.0, select="last", draw=1),
@@ -367,6 +368,38 @@ def test_a_type_that_train_never_has_still_gives_predictions(house):
     assert not any(s.type == "comet" for x in house.corpus("sky").train.sentences for s in x.spans or ())
 
     assert house.run(house.plan_for(words("Halley passed")))[0].id == "sky/test/0"
+
+
+@pytest.mark.parametrize("chain", [(), ("bay",)])
+@pytest.mark.parametrize("other", ["quay", "bay"])
+def test_another_corpus_is_predicted_under_its_own_types_or_refused(house, other, chain):
+    spec = Spec(("quay",), "sky", chain=chain, evaluate=other)
+    if not house.method.evaluates or (chain and getattr(house.settings, "target_only", False)):
+        with pytest.raises(Unsupported, match=r"\(`evaluate`\)|\(`chain`\)|there is no chain"):
+            house.plan(spec)
+        return
+    final = house.plan(spec)
+    read = [s for stage in final.graph() for split in stage.splits for s in split.sentences if "/test/" in s.id]
+
+    found = house.run(final)
+
+    assert [p.id for p in found] == [f"{other}/test/0"]
+    assert {span.type for p in found for span in p.spans} <= {*house.corpus(other).card.types}
+    assert {s.id for s in read} == {f"{other}/test/0"}
+    assert all(s.spans is None for s in read)
+
+
+def test_targets_are_learned_one_after_another(house):
+    spec = Spec(("quay",), "sky", chain=("bay",), select="last")
+    try:
+        stages = house.plan(spec).graph()
+    except Unsupported as refusal:
+        pytest.skip(str(refusal))
+    learned = [[x.corpus for x in s.inputs["train"]] for s in stages if "train" in s.inputs]
+    models = [s for s in stages if "train" in s.inputs]
+
+    assert learned == [["quay"], ["bay"], ["sky"]]
+    assert [m.inputs["init"] for m in models] == [None, *models[:-1]]
 
 
 # ---------------------------------------------------------------------------------------------- no gold of test

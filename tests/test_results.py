@@ -8,9 +8,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
+from models.conftest import save_bert, save_t5
 
-from benchmark.cli import parser
+from benchmark.cli import main, parser
 from benchmark.corpus.corpus import load
+from benchmark.models import backbones
 from benchmark.report import committed
 from benchmark.run import record as records
 from benchmark.run.plan import read_board
@@ -44,7 +47,7 @@ def test_a_committed_record_holds_together(path):
 @pytest.mark.parametrize("path", RECORDS, ids=name)
 def test_a_committed_record_is_what_its_predictions_score(path):
     record = json.loads(path.read_text(encoding="utf8"))
-    corpus = load(record["transfer"]["target"])
+    corpus = load(record["transfer"].get("evaluate") or record["transfer"]["target"])
     gold = [Gold(s.id, s.words, s.spans or ()) for s in corpus.test.sentences]
     predicted = read_predictions(path.with_name(record["predictions"]["file"]))
     general = {key: t.general for key, t in corpus.card.types.items()}
@@ -77,3 +80,35 @@ def test_every_command_of_a_page_is_one_that_the_command_line_takes(page):
     assert commands
     for command in commands:
         assert hasattr(parser().parse_args(shlex.split(command)), "command")
+
+
+# ---------------------------------------------------------------------------------------------- every plan
+
+PLANS = sorted((ROOT / "results").glob("**/plan.yaml"))
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory) -> Path:
+    """Return a cache of the hub in which the models that plans name are tiny ones of random weights."""
+    folder = tmp_path_factory.mktemp("hub")
+    for name, save in (
+        ("google/flan-t5-base", save_t5), ("google/flan-t5-large", save_t5), ("bert-base-cased", save_bert)
+    ):  # fmt: skip
+        repository = folder / f"models--{name.replace('/', '--')}"
+        save(repository / "snapshots" / ("0" * 40))
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("0" * 40)
+    return folder
+
+
+@pytest.mark.skipif(not os.environ.get("CDNER_DATA"), reason="the corpora are not here: set CDNER_DATA")
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: str(plan.parent.relative_to(ROOT / "results")))
+def test_every_plan_passes_a_dry_run(plan, hub, monkeypatch, capsys):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(hub))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    backbones._hub_revision.cache_clear()
+
+    assert main(["run", str(plan.parent), "--dry-run"]) == 0
+
+    printed = capsys.readouterr().out
+    assert f"{len(read_board(str(plan.parent), settings=False).cells)} cells: " in printed

@@ -137,7 +137,12 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Spec:
-    """A transfer by names alone: what a plan says, and what a record keeps."""
+    """A transfer by names alone: what a plan says, and what a record keeps.
+
+    chain      targets that are learned one after another before `target`, each under the regime, as continual learning
+               has it
+    evaluate   the corpus whose test words are predicted; None: the target's
+    """
 
     sources: tuple[str, ...]
     target: str
@@ -149,16 +154,41 @@ class Spec:
     dev: str = "card"
     auxiliary: Auxiliary | None = None
     annotate: Annotation | None = None
+    chain: tuple[str, ...] = ()
+    evaluate: str | None = None
+
+    @property
+    def tested(self) -> str:
+        """Return the name of the corpus whose test words are predicted."""
+        return self.evaluate or self.target
+
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """Return the names of all corpora, each once."""
+        added = () if self.auxiliary is None else self.auxiliary.corpora
+        return tuple(dict.fromkeys((*self.sources, *self.chain, self.target, self.tested, *added)))
+
+    @property
+    def learned(self) -> str:
+        """Return the targets in the order in which they are learned, as cells and tables name them.
+
+        >>> Spec(("conll2003",), "music", chain=("politics", "science")).learned
+        'politics+science+music'
+        """
+        return "+".join((*self.chain, self.target))
 
     @property
     def regime_label(self) -> str:
-        """Return the regime with its amount and what is added or re-annotated, as cells and tables name it.
+        """Return the regime with its amount, what is added or re-annotated, and what other corpus is predicted.
 
         >>> Spec(("conll2003",), "movie", "fraction", 0.01).regime_label
         'fraction-0.01'
+        >>> Spec(("conll2003",), "ai", evaluate="conll2003").regime_label
+        'supervised+on-conll2003'
         """
         label = self.regime if self.amount is None else f"{self.regime}-{self.amount:g}"
-        return "+".join([label, *(more.label for more in (self.auxiliary, self.annotate) if more is not None)])
+        more = [more.label for more in (self.auxiliary, self.annotate) if more is not None]
+        return "+".join([label, *more, *([] if self.evaluate is None else [f"on-{self.evaluate}"])])
 
     @property
     def place(self) -> str:
@@ -167,7 +197,7 @@ class Spec:
         >>> Spec(("conll2003", "ai"), "music").place
         'conll2003+ai--music/supervised'
         """
-        return f"{'+'.join(self.sources)}--{self.target}/{self.regime_label}"
+        return f"{'+'.join(self.sources)}--{self.learned}/{self.regime_label}"
 
     def check(self) -> None:
         """Raise PlanError for a combination that means nothing."""
@@ -182,6 +212,7 @@ class Spec:
             raise PlanError(f"{self.target} is source and target at once; say `regime: in-domain` without sources.")
         if len(set(self.sources)) < len(self.sources):
             raise PlanError(f"a source stands twice in {', '.join(self.sources)}.")
+        self._check_chain()
         if self.regime == "zero-shot" and self.select == "target-dev":
             raise PlanError(
                 "zero-shot shows no target gold, so nothing can be selected on target dev; "
@@ -205,6 +236,28 @@ class Spec:
             self.annotate.check(self)
         if self.regime in ("sentences", "shots") and self.amount is not None and self.amount != int(self.amount):
             raise PlanError(f"{self.regime} takes a whole number; found {self.amount:g}.")
+
+    def _check_chain(self) -> None:
+        """Raise PlanError for a chain, or a corpus to evaluate on, that means nothing."""
+        if self.evaluate == self.target:
+            raise PlanError(f"evaluate: {self.target} is the target, and predicted without it.")
+        if self.evaluate is not None and self.annotate is not None:
+            raise PlanError("a transfer has `evaluate` or `annotate`, not both: say two transfers.")
+        if not self.chain:
+            return
+        for name in self.chain:
+            if name in self.sources:
+                raise PlanError(f"chain: {name} is a source already.")
+        if len({*self.chain, self.target}) < len(self.chain) + 1:
+            raise PlanError(f"chain: one corpus stands twice in {', '.join((*self.chain, self.target))}.")
+        if self.regime == "zero-shot" or not self.sources:
+            raise PlanError(
+                f"chain: its targets are learned after `sources`, each from its gold; {self.regime} has not both."
+            )
+        if self.order != "sequence":
+            raise PlanError(f"chain: targets are learned one after another; `order: {self.order}` is not that.")
+        if self.auxiliary is not None or self.annotate is not None:
+            raise PlanError("a transfer has a `chain`, or `auxiliary` or `annotate`: say two transfers.")
 
 
 @dataclass(frozen=True)
@@ -249,9 +302,11 @@ class Domain:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Sources and a target as the regime shows them, and the words of the target's test split.
+    """Sources and a target as the regime shows them, and the words of a test split: the target's, unless told else.
 
-    added   domains of which some sentences are learned together with the target's; they have no dev
+    added       domains of which some sentences are learned together with the target's; they have no dev
+    chain       targets that are learned before the target, in their order
+    evaluated   the domain whose test words are predicted, where it is not the target
     """
 
     spec: Spec
@@ -259,6 +314,19 @@ class Transfer:
     target: Domain
     test: Split  # words only
     added: tuple[Domain, ...] = ()
+    chain: tuple[Domain, ...] = ()
+    evaluated: Domain | None = None
+
+    @property
+    def tested(self) -> Domain:
+        """Return the domain whose test words are predicted."""
+        return self.evaluated or self.target
+
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """Return all domains, in the order in which they are learned; that which is only predicted comes last."""
+        known = (*self.sources, *self.chain, self.target, *self.added)
+        return known if self.tested.name in {d.name for d in known} else (*known, self.tested)
 
 
 def once(split: Split, how: Hashable, make: Callable[[], Split]) -> Split:
@@ -300,18 +368,26 @@ def build(
     for name in spec.sources:
         corpus = corpora(name, data=data, cards=cards, dev="card" if spec.select == "source-dev" else spec.dev)
         sources.append(Domain(corpus.card, corpus.train, corpus.dev))
-    corpus = corpora(spec.target, data=data, cards=cards, dev=spec.dev)
-    train, dev = shown(spec, corpus.train, corpus.dev)
-    if spec.select == "target-dev" and dev is None:
-        raise PlanError(f"{spec.target} has no dev split to select on; say `select: last`.")
+    learned = []
+    for name in (*spec.chain, spec.target):
+        corpus = corpora(name, data=data, cards=cards, dev=spec.dev)
+        train, dev = shown(spec, corpus.train, corpus.dev)
+        if spec.select == "target-dev" and dev is None:
+            raise PlanError(f"{name} has no dev split to select on; say `select: last`.")
+        learned.append(Domain(corpus.card, train, dev))
+    *chain, target = learned
     if spec.select == "source-dev" and any(s.dev is None for s in sources):
         raise PlanError(f"a source among {', '.join(spec.sources)} has no dev split to select on; say `select: last`.")
-    target = Domain(corpus.card, train, dev)
     added: tuple[Domain, ...] = ()
     if spec.auxiliary is not None:
         pool = [corpora(name, data=data, cards=cards) for name in spec.auxiliary.corpora]
         added = chosen(spec.auxiliary, target, [Domain(c.card, c.train, None) for c in pool], spec.draw or 1)
-    return Transfer(spec, tuple(sources), target, words_only(corpus.test), added)
+    evaluated = None
+    if spec.evaluate is not None:
+        corpus = corpora(spec.evaluate, data=data, cards=cards)
+        unseen = Domain(corpus.card, words_only(corpus.train), None)
+        evaluated = next((d for d in (*sources, *chain) if d.name == spec.evaluate), unseen)
+    return Transfer(spec, tuple(sources), target, words_only(corpus.test), added, tuple(chain), evaluated)
 
 
 def chosen(auxiliary: Auxiliary, target: Domain, pool: Sequence[Domain], draw: int) -> tuple[Domain, ...]:
@@ -418,6 +494,8 @@ def describe(spec: Spec) -> dict[str, Any]:
     more = {"auxiliary": spec.auxiliary, "annotate": spec.annotate}
     return {
         **{name: asdict(value) for name, value in more.items() if value is not None},
+        **({"chain": list(spec.chain)} if spec.chain else {}),
+        **({"evaluate": spec.evaluate} if spec.evaluate is not None else {}),
         "sources": list(spec.sources),
         "order": spec.order,
         "target": spec.target,

@@ -19,6 +19,7 @@ from typing import Any
 from benchmark.report.rows import (
     AUDIT,
     ERRORS,
+    METRICS,
     NO_RECORD,
     AnyRow,
     AuditRow,
@@ -88,7 +89,7 @@ def _comparable(row: AnyRow) -> tuple[Hashable, ...]:
     """Return all that must be equal within a table, but for versions."""
     alike = (tuple(row.sources), row.regime, row.select, row.order, row.dev, row.types)
     if isinstance(row, TypeRow):
-        return *alike, row.protocol, row.target
+        return *alike, row.protocol, row.target, row.metric
     return (*alike, row.protocol) if isinstance(row, Row) else alike
 
 
@@ -105,26 +106,38 @@ def _differs(name: str, version: int, parts: Sequence[Sequence[Summary]]) -> boo
 
 
 def _score_table(rows: list[Row], targets: list[str], versions: list[str]) -> Table:
-    """Lay out variants by targets, and the average where there are several."""
+    """Lay out variants by targets, and the average where there are several that do not build on each other."""
     marks = Marks.of(rows)
+    averaged = len(targets) > 1 and not any("+" in target for target in targets)
     backbones = len({row.backbone for row in rows if row.backbone}) > 1
     lines = []
     for own in grouped(rows, lambda row: row.variant):
         at = {row.target: row for row in own}
         names = [Entry(own[0].variant), *([Entry(own[0].backbone or DASH)] if backbones else [])]
         values = [_value(at[t], marks) if t in at else Entry(DASH, tone="dim") for t in targets]
-        lines.append([*names, *values, *([_average(at, targets)] if len(targets) > 1 else [])])
+        lines.append([*names, *values, *([_average(at, targets)] if averaged else [])])
     labels = 1 + backbones
-    heads = ["variant", *(["backbone"] if backbones else []), *targets, *(["average"] if len(targets) > 1 else [])]
+    heads = ["variant", *(["backbone"] if backbones else []), *_heads(targets), *(["average"] if averaged else [])]
     title = _title(f"{rows[0].protocol} F1", rows, versions)
     lines = transposed([col if i < labels else _crowned(col) for i, col in enumerate(transposed(lines))])
-    notes = marks.notes + _dashes(rows, lines, averaged=len(targets) > 1)
+    notes = marks.notes + _dashes(rows, lines, averaged)
     return Table(title, [Entry(h) for h in heads], lines, notes, _footer(rows, backbones), [*rows], labels)
+
+
+def _heads(targets: Sequence[str]) -> list[str]:
+    """Return the heads of targets; one of a chain is named by what it adds to the one before it.
+
+    >>> _heads(["politics", "politics+science", "politics+science+music", "ai+movie"])
+    ['politics', '+science', '+music', 'ai+movie']
+    """
+    before = ["", *targets]
+    return [name.removeprefix(last) if name.startswith(f"{last}+") else name
+            for last, name in zip(before, targets, strict=False)]  # fmt: skip
 
 
 def with_worst(table: Table) -> Table:
     """Return a table of scores in which each line's worst target is marked, where it has several with numbers."""
-    targets = {row.target for row in table.rows}
+    targets = set(_heads(list(dict.fromkeys(row.target for row in table.rows))))
     columns = [n for n, head in enumerate(table.heads) if n >= table.labels and head.word in targets]
     lines, marked = [], False
     for line in table.lines:
@@ -179,9 +192,9 @@ def _type_table(rows: list[TypeRow], targets: list[str], versions: list[str]) ->
     for name in dict.fromkeys(row.type for row in rows):
         found = [next((row for row in col if row.type == name), None) for col in columns]
         gold = next((row.gold for row in found if row and row.gold is not None), None)
-        values = [_number_or_word(r, r.f1, r.std) if r else Entry(DASH, tone="dim") for r in found]
+        values = [_number_or_word(r, r.mean, r.std) if r else Entry(DASH, tone="dim") for r in found]
         lines.append([Entry(name or DASH), Entry("", gold, digits=0) if name else Entry(DASH), *_crowned(values)])
-    title = _title(f"{rows[0].protocol} F1 by type", rows, versions)
+    title = _title(f"{rows[0].protocol} {METRICS[rows[0].metric]} by type", rows, versions)
     return Table(title, heads, lines, marks.notes + _dashes(rows, lines), _footer(rows, False), [*rows], 1)
 
 

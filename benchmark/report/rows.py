@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 NO_RECORD = "no record"
 LEVELS = ("fine", "general")
+METRICS = {"f1": "F1", "precision": "precision", "recall": "recall"}  # of a type
 ERRORS = {"hit": "hits", "type": "wrong type", "boundary": "boundary", "missed": "missed", "spurious": "spurious"}
 AUDIT = {  # the fields of `benchmark.score.grounding.Audit`
     "exact": "exact", "ambiguous": "ambiguous", "taken": "taken", "absent": "not in sentence",
@@ -141,12 +142,13 @@ class AuditRow(Summary):
 
 @dataclass(frozen=True, kw_only=True)
 class TypeRow(Summary):
-    """The F1 of a variant on one entity type. `type` is None where no record tells which types there are."""
+    """One metric of a variant on one entity type. `type` is None where no record tells which types there are."""
 
     protocol: str
     type: str | None
     gold: float | None  # mentions, as the protocol counts them
-    f1: float | None
+    metric: str  # a key of METRICS
+    mean: float | None
     std: float | None
 
 
@@ -272,20 +274,26 @@ def type_rows(
     target: str | None = None,
     protocol: str = "strict",
     types: str = "fine",
+    metric: str = "f1",
 ) -> list[TypeRow]:
-    """Return the F1 of each entity type of `target` (default: of every target), type by type within a variant.
+    """Return a metric of each entity type of `target` (default: of every target), type by type within a variant.
 
-    A type that a record does not count had no gold and no prediction there: its counts are zero.
+    Recall is the share of a type's mentions that are right: what papers call its accuracy. A type that a record does
+    not count had no gold and no prediction there: its counts are zero.
     """
     check("protocol", protocol, PROTOCOLS)
+    check("metric", metric, METRICS)
     cells = [cell for cell in cells if target in (None, cell.target)]
     find = partial(_scores, types=types, protocol=protocol)
     found = list(_gather(cells, records, types=types, find=find, lacks=f"not scored under {protocol}"))
-    names: dict[str, dict[str, None]] = {}
+    names: dict[tuple[str, str], dict[str, None]] = {}  # of what is predicted: a regime may name another corpus
     for common, ok in found:
-        names.setdefault(common["target"], {}).update(dict.fromkeys(t for o in ok for t in o.part.get("types", {})))
+        known = names.setdefault((common["target"], common["regime"]), {})
+        known.update(dict.fromkeys(t for o in ok for t in o.part.get("types", {})))
     return [
-        _type_row(common, ok, protocol, name) for common, ok in found for name in (*names[common["target"]],) or (None,)
+        _type_row(common, ok, protocol, name, metric)
+        for common, ok in found
+        for name in (*names[common["target"], common["regime"]],) or (None,)
     ]
 
 
@@ -296,11 +304,13 @@ def _row(common: dict[str, Any], ok: list[Outcome], protocol: str) -> Row:
     return Row(**common, protocol=protocol, metrics=means, f1=means["f1"], std=_deviation([m["f1"] for m in each]))
 
 
-def _type_row(common: dict[str, Any], ok: list[Outcome], protocol: str, name: str | None) -> TypeRow:
+def _type_row(common: dict[str, Any], ok: list[Outcome], protocol: str, name: str | None, metric: str) -> TypeRow:
     counts = [o.part.get("types", {}).get(name, [0, 0, 0]) for o in ok] if name else []
-    f1 = [_metrics(protocol, c, {str(name): c})["f1"] for c in counts]
+    found = [_metrics(protocol, c, {str(name): c})[metric] for c in counts]
     gold = _mean([hit + missed for hit, _, missed in counts])
-    return TypeRow(**common, protocol=protocol, type=name, gold=gold, f1=_mean(f1), std=_deviation(f1))
+    return TypeRow(
+        **common, protocol=protocol, type=name, gold=gold, metric=metric, mean=_mean(found), std=_deviation(found)
+    )
 
 
 def _gather(

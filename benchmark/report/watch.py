@@ -143,6 +143,7 @@ def tally(work: Any) -> dict[str, Any]:
         "to_run": len(work.todo_cells),
         "stale": sum(p.stale for p in work.todo_cells),
         "to_score_again": len(work.rescore),
+        "to_take_over": len(work.equal),
         "stages": len(work.stages),
         "shared": work.references - len(work.stages),
         "stored": work.stored,
@@ -163,6 +164,8 @@ def overview(work: Any) -> list[str]:
     told.append(f"{n['to_run']} to run" + (f", {n['stale']} of them stale" if n["stale"] else ""))
     if n["to_score_again"]:
         told.append(f"{n['to_score_again']} to score again")
+    if n["to_take_over"]:
+        told.append(f"{n['to_take_over']} to take over from cells of the same stages")
     lines = [
         f"{counted(n['cells'], 'cell')}: {', '.join(told)}",
         f"{counted(n['stages'], 'stage')}, sharing saves {n['shared']}; "

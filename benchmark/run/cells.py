@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import methods
+from benchmark.corpus.card import find_cards
 from benchmark.corpus.corpus import Corpus, Split, load
 from benchmark.corpus.transfer import Spec, Transfer, build
 from benchmark.errors import CdnerError, RecordError, UnknownName, Unsupported, nearest
@@ -67,8 +68,9 @@ class Planned:
 def plan_cells(
     board: Board, cells: Iterable[Cell], *, data: Path | None = None, cards: tuple[Path, ...] = ()
 ) -> list[Planned]:
-    """Return the cells with their final stages. A cell that a method cannot do carries the reason.
+    """Return the cells with their final stages.
 
+    A cell that a method cannot do carries the reason, as does one with a licensed corpus that has no card here.
     Each corpus is read once. Raises what reading a corpus raises, and PlanError.
     """
     corpora = corpus_reader()
@@ -80,24 +82,32 @@ def plan_cells(
     @cache
     def transfer_of(spec: Spec) -> tuple[Transfer, str]:
         transfer = build(spec, data=data, cards=cards, corpora=corpora)
-        test = corpora(spec.target, data=data, cards=cards, dev=spec.dev).test
+        test = corpora(spec.tested, data=data, cards=cards, dev=spec.dev).test
         return transfer, gold_of(transfer, test)
+
+    lacking = {
+        name: f"{name} is not free to pass on ({why}); it runs with a card of your own (--cards)."
+        for name, why in board.licensed.items()
+        if name not in find_cards(cards)
+    }
 
     settings_of: dict[tuple[str, str], Any] = {}  # cells of equal settings share them, and what hangs on them
     found = []
     for cell in cells:
-        transfer, gold = transfer_of(cell.spec)
         method = method_of(cell.variant.method)
         changed = (cell.variant.method, repr(cell.changed))
         if changed not in settings_of:
             settings_of[changed] = method.settings(cell.changed, cell.name)
         settings = settings_of[changed]
-        final, reason = None, None
-        try:
-            file = annotation.file_of(board.folder, cell.name)
-            final = annotation.planned(method, transfer, settings, cell.seed, file)
-        except Unsupported as error:
-            reason = str(error)
+        reason = next((lacking[name] for name in cell.spec.corpora if name in lacking), None)
+        transfer, gold = (None, "") if reason is not None else transfer_of(cell.spec)
+        final = None
+        if transfer is not None:
+            try:
+                file = annotation.file_of(board.folder, cell.name)
+                final = annotation.planned(method, transfer, settings, cell.seed, file)
+            except Unsupported as error:
+                reason = str(error)
         known = records.read(board.folder, cell.name)
         found.append(Planned(cell, type(method), settings, transfer, final, reason, known, gold))
     return found
@@ -105,8 +115,8 @@ def plan_cells(
 
 def gold_of(transfer: Transfer, test: Split) -> str:
     """Return a hash of what turns predictions into scores: gold, the types' general types, the cards' versions."""
-    versions = {d.name: d.card.version for d in (*transfer.sources, transfer.target, *transfer.added)}
-    text = json.dumps([test.hash, transfer.target.general, versions], sort_keys=True)
+    versions = {d.name: d.card.version for d in transfer.domains}
+    text = json.dumps([test.hash, transfer.tested.general, versions], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

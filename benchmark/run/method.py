@@ -18,13 +18,15 @@ class Method(ABC):
     """One paper's algorithm.
 
     `level` says which types its predictions carry: the target's own (`fine`) or the general ones (`general`). A method
-    that does not say `adds` is skipped in transfers with added data.
+    that does not say `adds` is skipped in transfers with added data, likewise `chains` and `evaluates`.
     One instance plans all the cells of a board: what it looks up once, it may keep.
     """
 
     Settings: ClassVar[type]  # a frozen dataclass; its defaults are the paper's
     level: ClassVar[Literal["fine", "general"]] = "fine"
     adds: ClassVar[bool] = False  # whether it learns from a transfer's added data
+    chains: ClassVar[bool] = False  # whether it learns several targets one after another
+    evaluates: ClassVar[bool] = False  # whether it predicts the types of another corpus than its target
 
     @abstractmethod
     def plan(self, transfer: Transfer, settings: Any, seed: int) -> Stage:
@@ -48,6 +50,10 @@ class Method(ABC):
         """Return what `plan` returns. Raises Unsupported where it would leave out what the transfer asks for."""
         if transfer.added and not self.adds:
             raise Unsupported(f"{type(self).__name__} does not learn from added data (`auxiliary`).")
+        if transfer.chain and not self.chains:
+            raise Unsupported(f"{type(self).__name__} does not learn targets one after another (`chain`).")
+        if transfer.evaluated is not None and not self.evaluates:
+            raise Unsupported(f"{type(self).__name__} predicts its target's types alone, no other corpus (`evaluate`).")
         return self.plan(transfer, settings, seed)
 
     @classmethod

@@ -17,7 +17,7 @@ from benchmark.score.protocols import SCORER_VERSION, Gold, read_predictions
 
 
 class Outcomes:
-    """Scores a board's cells and puts their records together. Each target's gold is read once."""
+    """Scores a board's cells and puts their records together. Each corpus' gold is read once."""
 
     def __init__(self, board: Board, store: Store, data: Path | None) -> None:
         self.board, self.store, self.data = board, store, data
@@ -29,17 +29,17 @@ class Outcomes:
         return self.store.folder(item.final.key) / "predictions.jsonl"
 
     def gold(self, transfer: Transfer) -> list[Gold]:
-        """Return the gold of a target's test split."""
-        card = transfer.target.card
+        """Return the gold of the test split that is predicted."""
+        card = transfer.tested.card
         if card.name not in self._gold:
             split = load_split(card, "test", self.data)
             self._gold[card.name] = [Gold(s.id, s.words, s.spans or ()) for s in split.sentences]
         return self._gold[card.name]
 
     def score(self, item: Planned, predictions: Path) -> dict[str, Any]:
-        """Return the counts of a cell's predictions against the gold of the target's test split."""
+        """Return the counts of a cell's predictions against the gold of its test split."""
         assert item.transfer is not None
-        general = {key: t.general for key, t in item.transfer.target.card.types.items()}
+        general = {key: t.general for key, t in item.transfer.tested.card.types.items()}
         found = read_predictions(predictions)
         return records.scores(self.gold(item.transfer), found, level=item.method.level, general=general)
 
@@ -55,20 +55,47 @@ class Outcomes:
             "rescored": {**records.git_state(), "written": records.now()},
         }
 
+    def taken_over(self, item: Planned, record: records.Record) -> records.Record:
+        """Return the record of a cell that ends in the stage of another record: nothing was run for it."""
+        assert item.transfer is not None
+        return {
+            **record,
+            **self.about(item),
+            **self.score(item, records.predictions_path(self.board.folder, record["cell"])),
+            "cost": {**record["cost"], "spent_seconds": 0.0},
+            "equal": record["cell"],
+        }
+
     def compose(self, item: Planned, result: Mapping[str, Any]) -> records.Record:
         """Return a cell's record, in the order in which its fields are read."""
-        cell, transfer, store = item.cell, item.transfer, self.store
-        assert transfer is not None
+        store = self.store
         graph = [] if item.final is None else item.final.graph()
         read = {s.key: store.told(s.key) for s in graph}
         manifests = {key: manifest for key, manifest in read.items() if manifest is not None}
         told = {name: result[name] for name in ("failure", "scores", "errors", "sentences") if name in result}
         return {
             "schema": records.SCHEMA,
-            "cell": cell.name,
-            "board": self.board.name,
+            **self.about(item),
             "status": result["status"],
             "reason": result["reason"],
+            **told,
+            **self.audit(item),
+            **self.annotation(graph),
+            "final": None if item.final is None else item.final.key,
+            "stages": [stage_entry(s, manifests.get(s.key, {})) for s in graph],
+            "attempts": [a for s in graph for a in self.attempts(s, manifests.get(s.key))],
+            "cost": self.cost(f"{self.board.name}/{item.cell.name}", graph, manifests),
+            "provenance": {**records.provenance(), **surroundings(manifests.values(), precision_of(graph, store))},
+        }
+
+    def about(self, item: Planned) -> dict[str, Any]:
+        """Return what a good record tells of its cell, before what came of it."""
+        cell, transfer = item.cell, item.transfer
+        return {
+            "cell": cell.name,
+            "board": self.board.name,
+            "status": "ok",
+            "reason": None,
             "variant": cell.variant.name,
             "method": cell.variant.method,
             "level": item.method.level,
@@ -78,17 +105,9 @@ class Outcomes:
             "regime": cell.spec.regime_label,
             "draw": cell.spec.draw,
             "seed": cell.seed,
-            "corpora": corpora_of(transfer),
+            "corpora": {} if transfer is None else corpora_of(transfer),
             "scorer": SCORER_VERSION,
             "gold": item.gold,
-            **told,
-            **self.audit(item),
-            **self.annotation(graph),
-            "final": None if item.final is None else item.final.key,
-            "stages": [stage_entry(s, manifests.get(s.key, {})) for s in graph],
-            "attempts": [a for s in graph for a in self.attempts(s, manifests.get(s.key))],
-            "cost": self.cost(f"{self.board.name}/{cell.name}", graph, manifests),
-            "provenance": {**records.provenance(), **surroundings(manifests.values(), precision_of(graph, store))},
         }
 
     def audit(self, item: Planned) -> dict[str, Any]:
@@ -174,8 +193,7 @@ def total(values: Iterable[float | None]) -> float | None:
 
 def corpora_of(transfer: Transfer) -> dict[str, Any]:
     """Return the corpora of a transfer as a record keeps them: card versions, and the hash of train as it was shown."""
-    domains = (*transfer.sources, transfer.target, *transfer.added)
-    return {d.name: {"version": d.card.version, "train": d.train.hash[:16]} for d in domains}
+    return {d.name: {"version": d.card.version, "train": d.train.hash[:16]} for d in transfer.domains}
 
 
 def precision_of(graph: Iterable[Stage], store: Store) -> str | None:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
@@ -30,11 +30,11 @@ from benchmark.corpus.transfer import (
 )
 from benchmark.errors import PlanError, UnknownName, nearest
 
-BOARD_KEYS = ("about", "variants", "transfers", "seeds", "budget")
+BOARD_KEYS = ("about", "variants", "transfers", "seeds", "budget", "licensed")
 VARIANT_KEYS = ("method", "set")
 TRANSFER_KEYS = (
     "sources", "target", "targets", "order", "regime", "draws", "select", "dev", "seeds", "set", "variants",
-    "auxiliary", "annotate",
+    "auxiliary", "annotate", "chain", "evaluate",
 )  # fmt: skip
 EXAMPLES = {"fraction": 0.05, "sentences": 40, "shots": 5}
 BUDGET_KEYS = ("minutes_per_stage", "gib_per_stage")
@@ -93,12 +93,13 @@ class Board:
     cells: tuple[Cell, ...]
     minutes_per_stage: float | None
     gib_per_stage: float | None = None  # memory of all processes of a stage
+    licensed: Mapping[str, str] = field(default_factory=dict)  # corpora that may have no card here, and why
 
     def expected(self) -> list[TableCell]:
         """Return the cells as tables expect them, in the plan's order."""
         return [
             TableCell(
-                c.name, c.variant.name, c.variant.method, c.spec.sources, c.spec.target, c.spec.regime_label,
+                c.name, c.variant.name, c.variant.method, c.spec.sources, c.spec.learned, c.spec.regime_label,
                 c.spec.select, c.spec.order, c.spec.dev, c.changed, c.spec.draw, c.seed,
             )
             for c in self.cells
@@ -176,7 +177,9 @@ def _board(folder: Path, plan: Any, cards: tuple[Path, ...], check: bool) -> Boa
             raise PlanError(f"the plan has no {key}; it needs variants, transfers and seeds.")
     variants = _variants(top["variants"], check)
     seeds = whole_numbers(top.get("seeds", [1]), "seeds")
-    known = find_cards(cards)
+    licensed = mapping(top.get("licensed") or {}, "licensed")
+    licensed = {name: text(why, f"licensed.{name}") for name, why in licensed.items()}
+    known = [*find_cards(cards), *licensed]
     if not isinstance(top["transfers"], list):
         raise PlanError(f"transfers is {short(top['transfers'])}, expected a list, one transfer an item.")
     asked = [(f"transfer {n}", entry) for n, entry in enumerate(top["transfers"], 1)]
@@ -204,8 +207,9 @@ def _board(folder: Path, plan: Any, cards: tuple[Path, ...], check: bool) -> Boa
             "(order, select, dev, set) is compared across boards: put one of the two into a board of its own."
         )
     budget = mapping(top.get("budget") or {}, "budget", BUDGET_KEYS)
-    limits = [amount(budget, key) for key in BUDGET_KEYS]
-    return Board(board_name(folder), folder, text(top.get("about", ""), "about"), tuple(cells), *limits)
+    limits = {key: amount(budget, key) for key in BUDGET_KEYS}
+    about = text(top.get("about", ""), "about")
+    return Board(board_name(folder), folder, about, tuple(cells), **limits, licensed=licensed)
 
 
 def amount(budget: Mapping[str, Any], key: str) -> float | None:
@@ -240,21 +244,27 @@ def _variants(entry: Any, check: bool) -> list[Variant]:
 
 
 def _transfers(
-    entry: Any, where: str, seeds: list[int], known: Mapping[str, Path]
+    entry: Any, where: str, seeds: list[int], known: Collection[str]
 ) -> tuple[list[Spec], list[int], dict[str, Any]]:
-    """Return what an item of `transfers` asks for: every target in every draw, the seeds, the settings."""
+    """Return what an item of `transfers` asks for: every target in every draw, the seeds, the settings.
+
+    A chain asks for each of its targets, learned after those before it.
+    """
     top = mapping(entry, where, TRANSFER_KEYS)
-    if ("target" in top) == ("targets" in top):
-        raise PlanError(f"{where} needs `targets`, a list of corpora, or `target`, one.")
-    targets = (
-        names(top["targets"], f"{where}, targets") if "targets" in top else [text(top["target"], f"{where}, target")]
-    )
+    if sum(key in top for key in ("target", "targets", "chain")) != 1:
+        raise PlanError(
+            f"{where} needs one of `targets`, a list of corpora; `target`, one; `chain`, several that are learned one "
+            "after another."
+        )
+    if "target" in top:
+        targets = [text(top["target"], f"{where}, target")]
+    else:
+        key = "targets" if "targets" in top else "chain"
+        targets = names(top[key], f"{where}, {key}")
+    chains = [tuple(targets[:n]) if "chain" in top else () for n in range(len(targets))]
     sources = names(top.get("sources") or [], f"{where}, sources", empty=True)
-    for name in (*sources, *targets):
-        if name not in known:
-            raise UnknownName(
-                f"{where}: there is no corpus {name!r}.{nearest(name, known)} There are: {', '.join(known)}."
-            )
+    evaluated = names(top["evaluate"], f"{where}, evaluate") if "evaluate" in top else [None]
+    _known((*sources, *targets, *filter(None, evaluated)), where, known)
     regime, amount = _regime(top.get("regime", "supervised" if sources else "in-domain"), where)
     own_seeds = whole_numbers(top["seeds"], f"{where}, seeds") if "seeds" in top else seeds
     added = _auxiliary(top["auxiliary"], f"{where}, auxiliary", known) if "auxiliary" in top else [None]
@@ -271,15 +281,26 @@ def _transfers(
     dev = choice(top.get("dev", "card"), f"{where}, dev", DEVS)
     changed = mapping(top.get("set") or {}, f"{where}, set")
     specs = []
-    for target, pool, annotation, draw in product(targets, added, annotated, draws):
+    routes = zip(targets, chains, strict=True)
+    for (target, chain), other, pool, annotation, draw in product(routes, evaluated, added, annotated, draws):
         others = pool and replace(pool, corpora=tuple(name for name in pool.corpora if name != target))
-        spec = Spec(tuple(sources), target, regime, amount, order, select, draw, dev, others, annotation)
+        tested = other if other != target else None
+        spec = Spec(tuple(sources), target, regime, amount, order, select, draw, dev, others, annotation, chain, tested)
         try:
             spec.check()
         except PlanError as error:
             raise PlanError(f"{where}: {error}") from None
         specs.append(spec)
     return specs, own_seeds, changed
+
+
+def _known(corpora: Iterable[str], where: str, known: Collection[str]) -> None:
+    """Raise UnknownName where there is no corpus of a name."""
+    for name in corpora:
+        if name not in known:
+            raise UnknownName(
+                f"{where}: there is no corpus {name!r}.{nearest(name, known)} There are: {', '.join(known)}."
+            )
 
 
 def _asked_of(entry: Mapping[str, Any], where: str, variants: list[Variant]) -> list[str]:
@@ -294,15 +315,11 @@ def _asked_of(entry: Mapping[str, Any], where: str, variants: list[Variant]) -> 
     return asked
 
 
-def _auxiliary(entry: Any, where: str, known: Mapping[str, Path]) -> list[Auxiliary | None]:
+def _auxiliary(entry: Any, where: str, known: Collection[str]) -> list[Auxiliary | None]:
     """Return the kinds of added data that a transfer asks for: every share, every choice. A share of 0 adds nothing."""
     top = mapping(entry, where, tuple(f.name for f in fields(Auxiliary)))
     corpora = names(top.get("corpora"), f"{where}, corpora")
-    for name in corpora:
-        if name not in known:
-            raise UnknownName(
-                f"{where}: there is no corpus {name!r}.{nearest(name, known)} There are: {', '.join(known)}."
-            )
+    _known(corpora, where, known)
     shares = top.get("share")
     shares = shares if isinstance(shares, list) else [shares]
     for share in shares:

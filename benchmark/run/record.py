@@ -176,6 +176,13 @@ def _git(where: Path, *arguments: str) -> str:
     return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=20).stdout
 
 
+def copy_predictions(board: Path, old: Mapping[str, Any], new: Record) -> None:
+    """Put the predictions of one record beside another, and their hash into it."""
+    target = predictions_path(board, new["cell"])
+    write_whole(target, predictions_path(board, old["cell"]).read_bytes())
+    new["predictions"] = {**old["predictions"], "file": target.name}
+
+
 def predictions_hold(board: Path, record: Mapping[str, Any]) -> bool:
     """Return whether the predictions of a record stand beside it, unaltered."""
     path = predictions_path(board, record["cell"])

@@ -36,6 +36,7 @@ class Workload:
     slots: int
     todo_cells: list[Planned] = field(default_factory=list)
     rescore: list[Planned] = field(default_factory=list)  # predictions stand; gold, a card or the scorer has changed
+    equal: list[tuple[Planned, Planned]] = field(default_factory=list)  # to do, and a done cell of the very same stages
 
 
 def workload(
@@ -43,7 +44,8 @@ def workload(
 ) -> Workload:
     """Return what is to be done: stages that some unfinished cell needs and the store lacks, parents first.
 
-    A cell whose stored predictions only want scoring again needs no stage.
+    A cell whose stored predictions only want scoring again needs no stage, nor does one that ends in the stage of
+    another whose predictions stand.
     """
     stages: dict[str, Stage] = {}
     references = 0
@@ -54,14 +56,30 @@ def workload(
             stages.update({s.key: s for s in graph})
     cells = [p for p in planned if p.final is not None and not p.done and (retry_failed or not p.failed)]
     again = [p for p in cells if p.predicted and records.predictions_hold(board.folder, p.record or {})]
-    cells = [p for p in cells if p not in again]
+    equal = _equal(board, planned, {*cells}.difference(again), store)
+    without = {*again, *(item for item, _ in equal)}
+    cells = [p for p in cells if p not in without]
     todo: dict[str, Stage] = {}
     for item in cells:
         assert item.final is not None
         need(item.final, store, todo)
     stored = sum(store.has(key) for key in stages)
     minutes = Estimator(store, (p.record for p in planned)).seconds(todo.values()) / 60 / max(1, engine_slots)
-    return Workload(planned, stages, todo, stored, references, minutes, engine_slots, cells, again)
+    return Workload(planned, stages, todo, stored, references, minutes, engine_slots, cells, again, equal)
+
+
+def _equal(
+    board: Board, planned: list[Planned], open_cells: set[Planned], store: Store
+) -> list[tuple[Planned, Planned]]:
+    """Return the open cells that end in the stage of another cell whose predictions stand, each with that one."""
+    standing = {p.final.key: p for p in planned if p.final is not None and p.predicted}
+    found = []
+    for item in planned:
+        if item in open_cells and item.final is not None and not store.has(item.final.key):
+            known = standing.get(item.final.key)
+            if known is not None and records.predictions_hold(board.folder, known.record or {}):
+                found.append((item, known))
+    return found
 
 
 def need(stage: Stage, store: Store, todo: dict[str, Stage]) -> None:

@@ -91,6 +91,32 @@ def corpora(name, data=None, cards=(), dev="card") -> Corpus:
         (Spec(("news",), "harbour", "fraction", 5.0), "a fraction is at most 1; found 5. 5% is written 0.05."),
         (Spec(("news",), "harbour", "sentences", 2.5), "sentences takes a whole number; found 2.5."),
         (Spec(("news",), "harbour", "shots", 0.5), "shots takes a whole number; found 0.5."),
+        (Spec(("news",), "harbour", evaluate="harbour"), "evaluate: harbour is the target, and predicted without it."),
+        (
+            Spec(("news",), "harbour", evaluate="news", annotate=Annotation("oracle")),
+            "a transfer has `evaluate` or `annotate`, not both: say two transfers.",
+        ),
+        (Spec(("news",), "harbour", chain=("films", "news")), "chain: news is a source already."),
+        (
+            Spec(("news",), "harbour", chain=("films", "harbour")),
+            "chain: one corpus stands twice in films, harbour, harbour.",
+        ),
+        (
+            Spec(("news",), "harbour", "zero-shot", select="last", chain=("films",)),
+            "chain: its targets are learned after `sources`, each from its gold; zero-shot has not both.",
+        ),
+        (
+            Spec((), "harbour", "in-domain", chain=("films",)),
+            "chain: its targets are learned after `sources`, each from its gold; in-domain has not both.",
+        ),
+        (
+            Spec(("news",), "harbour", order="joint", chain=("films",)),
+            "chain: targets are learned one after another; `order: joint` is not that.",
+        ),
+        (
+            Spec(("news",), "harbour", chain=("films",), annotate=Annotation("oracle")),
+            "a transfer has a `chain`, or `auxiliary` or `annotate`: say two transfers.",
+        ),
     ],
 )
 def test_a_transfer_that_means_nothing_is_refused(spec, message):
@@ -354,6 +380,15 @@ def test_a_spec_is_described_without_its_draw():
 def test_a_place_names_sources_target_and_regime():
     assert Spec(("news", "films"), "harbour", "shots", 5.0).place == "news+films--harbour/shots-5"
     assert Spec((), "harbour", "in-domain").place == "--harbour/in-domain"
+
+
+def test_a_place_names_the_chain_and_what_else_is_predicted():
+    spec = Spec(("news",), "harbour", chain=("films", "sky"), evaluate="news")
+
+    assert spec.place == "news--films+sky+harbour/supervised+on-news"
+    assert {name: describe(spec)[name] for name in ("target", "chain", "evaluate")} == {
+        "target": "harbour", "chain": ["films", "sky"], "evaluate": "news"
+    }  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------- added data

@@ -183,3 +183,13 @@ def test_orders_of_learning_never_share_a_table():
     assert second.title == (
         "strict F1 · fine types · conll2003 → music · supervised · joint · no dev cut · selected on target-dev"
     )
+
+
+def test_a_chain_is_read_from_left_to_right_and_has_no_average():
+    chain = ["politics", "politics+science", "politics+science+music"]
+    plan = [scored(Planned("lar", target, regime="supervised+on-conll2003"), 60) for target in chain]
+
+    first = text(plan, "markdown").splitlines()
+
+    assert first[0] == "**strict F1 · fine types · conll2003 → … · supervised+on-conll2003 · selected on target-dev**"
+    assert first[2] == "| variant   |   politics |   +science |   +music |"

@@ -320,7 +320,7 @@ mean ± sample deviation over 3 seeds · backbone minilm · corpora v1 · scorer
 def test_types_nobody_knows_are_one_line():
     (row,) = type_rows([Planned("a", "ai")], [], target="ai")
 
-    assert (row.type, row.status, row.f1) == (None, "missing", None)
+    assert (row.type, row.status, row.mean) == (None, "missing", None)
     assert "| —      |      — |   — |" in render([row], "markdown")
 
 

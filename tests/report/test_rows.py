@@ -157,7 +157,28 @@ def test_type_that_no_prediction_has_counts_as_nothing():
 
     found = {row.type: row for row in type_rows(cells, records, target="ai")}
 
-    assert (found["task"].f1, found["field"].f1) == (20.0, 50.0)
+    assert (found["task"].mean, found["field"].mean) == (20.0, 50.0)
+
+
+def test_a_type_has_precision_and_recall_too():
+    cell = Planned("a", "ai")
+    record = ok(cell, 50)
+    record["scores"]["fine"]["strict"]["types"]["task"] = [30, 10, 30]
+
+    def of(metric):
+        return {row.type: row.mean for row in type_rows([cell], [record], target="ai", metric=metric)}["task"]
+
+    assert (of("precision"), of("recall")) == (75.0, 50.0)
+    with pytest.raises(UnknownName, match=r"^there is no metric 'recal'\. Did you mean 'recall'\?"):
+        of("recal")
+
+
+def test_what_is_predicted_on_another_corpus_has_its_types():
+    cells = [Planned("a", "ai"), Planned("a", "ai", regime="supervised+on-news")]
+    records = [ok(cell, 50) for cell in cells]
+    records[1]["scores"]["fine"]["strict"]["types"] = {"person": [1, 0, 0]}
+
+    assert [row.type for row in type_rows(cells, records, target="ai")] == ["field", "task", "person"]
 
 
 # Reading

@@ -53,7 +53,7 @@ def workload():
     todo = [cell(), cell(), cell(stale=True)]
     planned = [*(cell(done=True) for _ in range(4)), cell(reason="x"), cell(failed=True), cell(failed=True), *todo]
     return SimpleNamespace(
-        planned=planned, todo_cells=todo, rescore=[], stages=dict.fromkeys(range(20)), references=30, stored=12,
+        planned=planned, todo_cells=todo, rescore=[], equal=[], stages=dict.fromkeys(range(20)), references=30, stored=12,
         todo=dict.fromkeys(range(8)), minutes=130.0, slots=2,
     )  # fmt: skip
 
@@ -332,7 +332,7 @@ def test_json_tells_one_object_a_line_with_event_and_time():
     assert found == [
         {
             "event": "planned", "cells": 10, "done": 4, "skipped": 1, "failed": 2, "to_run": 3, "stale": 1,
-            "to_score_again": 0, "stages": 20, "shared": 10, "stored": 12, "stages_to_run": 8,
+            "to_score_again": 0, "to_take_over": 0, "stages": 20, "shared": 10, "stored": 12, "stages_to_run": 8,
             "estimate_minutes": 130.0, "slots": 2,
         },
         {"event": "started", **one, "attempt": 1},

@@ -19,7 +19,7 @@ TRANSFERS = "transfers:\n  - {sources: [conll2003], targets: [ai]}\n"
 METHODS = ", ".join(methods.METHODS)
 CORPORA = ", ".join(find_cards())
 SETTINGS = ", ".join(f.name for f in fields(methods.find("tagger").Settings))
-KEYS = "sources, target, targets, order, regime, draws, select, dev, seeds, set, variants, auxiliary, annotate"
+KEYS = "sources, target, targets, order, regime, draws, select, dev, seeds, set, variants, auxiliary, annotate, chain, evaluate"
 
 
 @pytest.fixture
@@ -95,6 +95,27 @@ def test_cells_are_variant_by_transfer_by_draw_by_seed(board):
 )
 def test_a_cell_is_named_after_what_it_is(board, line, name):
     assert names(board(transfer(line))) == [name]
+
+
+def test_a_chain_is_a_cell_after_each_of_its_targets(board):
+    folder = board(transfer("{sources: [conll2003], chain: [ai, music], evaluate: [conll2003, ai]}"))
+
+    assert names(folder) == [
+        "tagger/conll2003--ai/supervised+on-conll2003/seed1",
+        "tagger/conll2003--ai/supervised/seed1",
+        "tagger/conll2003--ai+music/supervised+on-conll2003/seed1",
+        "tagger/conll2003--ai+music/supervised+on-ai/seed1",
+    ]
+
+
+def test_a_licensed_corpus_needs_no_card_until_there_is_one(board):
+    plan = transfer("{targets: [ace05]}")
+    assert "there is no corpus 'ace05'" in refusal(board(plan))
+
+    [item] = plan_cells(found := read_board(board(f"licensed: {{ace05: of the LDC}}\n{plan}")), found.cells)
+
+    assert (item.transfer, item.final) == (None, None)
+    assert item.reason == "ace05 is not free to pass on (of the LDC); it runs with a card of your own (--cards)."
 
 
 def test_seeds_are_one_where_the_plan_names_none(board):
@@ -301,13 +322,13 @@ def test_settings_that_are_equal_but_for_their_kind_are_kept_apart(board):
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        ("ships", "the plan is 'ships', expected a mapping with about, variants, transfers, seeds, budget."),
-        ("", "the plan is None, expected a mapping with about, variants, transfers, seeds, budget."),
+        ("ships", "the plan is 'ships', expected a mapping with about, variants, transfers, seeds, budget, licensed."),
+        ("", "the plan is None, expected a mapping with about, variants, transfers, seeds, budget, licensed."),
         (VARIANTS, "the plan has no transfers; it needs variants, transfers and seeds."),
         (TRANSFERS, "the plan has no variants; it needs variants, transfers and seeds."),
         (
             "seed: [1]\n" + VARIANTS + TRANSFERS,
-            "the plan has no key 'seed'. Did you mean 'seeds'? There are: about, variants, transfers, seeds, budget.",
+            "the plan has no key 'seed'. Did you mean 'seeds'? There are: about, variants, transfers, seeds, budget, licensed.",
         ),
         ("1: 2\n" + VARIANTS + TRANSFERS, "the plan has the key 1, which is no text; put it in quotes."),
         ("about: [1]\n" + VARIANTS + TRANSFERS, "about is [1], expected text."),
@@ -410,8 +431,10 @@ SOURCE = "sources: [conll2003], targets: [ai]"
     [
         ("ai", f"transfer 1 is 'ai', expected a mapping with {KEYS}."),
         ("{source: [ai], targets: [music]}", f"transfer 1 has no key 'source'. Did you mean 'sources'? There are: {KEYS}."),
-        ("{sources: [ai]}", "transfer 1 needs `targets`, a list of corpora, or `target`, one."),
-        ("{target: ai, targets: [ai]}", "transfer 1 needs `targets`, a list of corpora, or `target`, one."),
+        ("{sources: [ai]}", "transfer 1 needs one of `targets`, a list of corpora; `target`, one; `chain`, several that are learned one after another."),
+        ("{target: ai, targets: [ai]}", "transfer 1 needs one of `targets`, a list of corpora; `target`, one; `chain`, several that are learned one after another."),
+        ("{sources: [conll2003], chain: ai}", "transfer 1, chain is 'ai', expected a list of names, such as [ai, politics]."),
+        ("{sources: [conll2003], targets: [ai], evaluate: [conl2003]}", f"transfer 1: there is no corpus 'conl2003'. Did you mean 'conll2003'? There are: {CORPORA}."),
         ("{target: [ai]}", "transfer 1, target is ['ai'], expected text."),
         ("{targets: ai}", "transfer 1, targets is 'ai', expected a list of names, such as [ai, politics]."),
         ("{targets: []}", "transfer 1, targets is [], expected a list of names, such as [ai, politics]."),

@@ -1,7 +1,9 @@
 """Changed gold, cards or scorer: stored predictions are scored again, and nothing is run."""
 
+import gzip
 import io
 import json
+import shutil
 
 import pytest
 from rich.console import Console
@@ -23,6 +25,7 @@ types:
 TRAIN = "Aurora\tB-vessel\nsails\tO\n"
 TEST = "Aurora\tB-vessel\nmet\tO\nHaven\tO\n"
 PLAN = "variants: {lookup: {method: lookup}}\ntransfers: [{targets: [harbour], select: last}]\n"
+TWINS = PLAN.replace("{lookup: {method: lookup}}", "{lookup: {method: lookup}, same: {method: lookup}}")
 
 
 class Lasting(Engine):
@@ -93,3 +96,34 @@ def test_another_general_type_is_scored_again(harbour):
 
     assert (ran, rescored) == (0, 1)
     assert list(record["scores"]["general"]["strict"]["types"]) == ["location"]
+
+
+def test_a_cell_of_the_stages_of_another_takes_over_what_was_predicted(harbour, store, tmp_path):
+    harbour()
+    folder = tmp_path / "results" / "small"
+    shutil.rmtree(store.root / "stages")
+    (store.root / "stages").mkdir()
+    (folder / "plan.yaml").write_text(TWINS)
+
+    ran, rescored, record = harbour()
+
+    twin = folder / "records" / "same" / "--harbour" / "in-domain"
+    told = json.loads((twin / "seed1.json").read_text())
+    assert (ran, rescored) == (0, 0)
+    assert (told["equal"], told["variant"], told["cost"]["spent_seconds"]) == (record["cell"], "same", 0.0)
+    same = ("final", "stages", "scores", "sentences", "gold", "predictions")
+    assert {name: told[name] for name in same} == {name: record[name] for name in same}
+    assert gzip.decompress((twin / "seed1.predictions.jsonl.gz").read_bytes()).count(b"\n") == 1
+    assert harbour()[0] == 0
+
+
+def test_a_cell_takes_over_nothing_from_predictions_that_were_altered(harbour, store, tmp_path):
+    harbour()
+    folder = tmp_path / "results" / "small"
+    shutil.rmtree(store.root / "stages")
+    (store.root / "stages").mkdir()
+    (folder / "plan.yaml").write_text(TWINS)
+    predictions = folder / "records" / "lookup" / "--harbour" / "in-domain" / "seed1.predictions.jsonl.gz"
+    predictions.write_bytes(predictions.read_bytes() + b"more")
+
+    assert harbour()[0] == 2  # learning and looking up
