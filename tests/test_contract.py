@@ -3,13 +3,13 @@
 A new method is tested as soon as it stands in `methods.METHODS`. Settings of its own go into OPTIONS.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import inprocess
 import pytest
 import torch
 from models.conftest import save_t5
@@ -22,9 +22,8 @@ from benchmark.corpus.transfer import Annotation, Auxiliary, Spec, Transfer, bui
 from benchmark.errors import Unsupported
 from benchmark.run import annotation
 from benchmark.run.method import Method
-from benchmark.run.stage import Made, Stage, pack, unpack
-from benchmark.score.protocols import PROTOCOLS, Gold, Prediction, read_predictions, relabel, score
-from benchmark.work import Work
+from benchmark.run.stage import Made, Stage
+from benchmark.score.protocols import PROTOCOLS, Gold, Prediction, relabel, score
 
 # What makes any method small, where it has such a setting.
 SMALL = {"epochs": 12, "source_epochs": 3, "lr": 5e-3, "batch": 4, "precision": "32"}
@@ -218,17 +217,7 @@ class House:
 
     def run(self, final: Stage, store: Path | None = None) -> list[Prediction]:
         """Run a stage and what it needs in this process, as a worker does, and return its predictions."""
-        store = store or self.store
-        for stage in final.graph():
-            folder = store / stage.key
-            if folder.is_dir():
-                continue
-            folder.mkdir(parents=True)
-            splits = {split.hash: split for split in stage.splits}
-            request = json.loads(json.dumps({name: pack(value) for name, value in stage.inputs.items()}))
-            inputs = {n: unpack(v, split=splits.__getitem__, stage=store.joinpath) for n, v in request.items()}
-            stage.step(Work(folder=folder, threads=1), **inputs)
-        return read_predictions(store / final.key / "predictions.jsonl")
+        return inprocess.run(final, store or self.store)
 
     def gold(self) -> list[Gold]:
         corpus = self.corpus("sky")
