@@ -39,6 +39,12 @@ def data_folder(given: Path | None = None) -> Path | None:
     return given or (Path(named).expanduser() if named else None)
 
 
+def knowledge_folder() -> Path | None:
+    """Return the folder of files of explanations, `<corpus>.json`, that CDNER_KNOWLEDGE names, or None."""
+    named = os.environ.get("CDNER_KNOWLEDGE", "")
+    return Path(named).expanduser() if named else None
+
+
 def cache_folder() -> Path:
     """Return the folder of downloads: CDNER_CACHE, or the user's cache folder."""
     named = os.environ.get("CDNER_CACHE", "")

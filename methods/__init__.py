@@ -19,6 +19,7 @@ METHODS = {
     "text2text": "methods.text2text:Text2Text",
     "llm_prompt": "methods.llm_prompt:LlmPrompt",
     "lar": "methods.lar:Lar",
+    "topt": "methods.topt:Topt",
 }
 
 

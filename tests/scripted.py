@@ -11,6 +11,8 @@ KEY = "sk-scripted-0123456789abcdef"
 
 def capitals(asked: dict) -> str:
     """Return an answer that gives every capitalised word of the last sentence asked about the first option."""
+    if "give an explanation of why" in asked["messages"][-1]["content"]:
+        return f"It is labelled so , for the text tells of it . {asked['messages'][-1]['content'][:60]}"
     [sentence] = re.findall(r"^Sentence: (.*)$", said(asked), re.MULTILINE)
     [options] = re.findall(r"^Options: (.*)$", said(asked), re.MULTILINE)
     typed = "type : entity" in said(asked)

@@ -33,6 +33,7 @@ SHORT = {"epochs": 12, "dev_every": 6}
 LEARNS: dict[str, dict[str, Any]] = {
     "text2text": {"epochs": 120, "dev_every": 60, "lr": 1e-2},
     "lar": {"decoding": "grounded", **SHORT, "lr": 1e-2},
+    "topt": {"decoding": "grounded", **SHORT, "lr": 1e-2, "knowledge": "generate", "masks": 2, "mask_epochs": 2},
 }
 
 # method -> settings that are tested beside its own.
@@ -52,6 +53,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"reassign_with": "embedding", "alignment": "none", "on_none": "direct", "ask": "dev"},
         {"labelled": 0.5, "match": "overlap", "meanings": True},
     ],
+    "topt": [{"knowledge": "none"}, {"first_mask": "marked", "format": "topt", "merge": "init-mean"}],
     "laner": [
         {"label_background": False},
         {"label_context": False},
@@ -179,7 +181,7 @@ def bert(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def t5(tmp_path_factory) -> Path:
     """Return a folder with a tiny T5 of random weights."""
-    return save_t5(tmp_path_factory.mktemp("t5"))
+    return save_t5(tmp_path_factory.mktemp("t5"), sentinels=20)
 
 
 class House:

@@ -18,7 +18,7 @@ from benchmark.errors import CardError, UnknownName, nearest
 GENERAL = ("person", "organization", "location", "miscellaneous")
 SPLITS = ("train", "dev", "test")
 
-_FIELDS = ("name", "version", "about", "licence", "cite", "source", "format", "sizes", "types", "oddities")
+_FIELDS = ("name", "version", "about", "licence", "cite", "source", "format", "sizes", "types", "oddities", "knowledge")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -67,7 +67,10 @@ class Format:
 
 @dataclass(frozen=True)
 class Card:
-    """A corpus on paper. `sizes` are sentences, words and mentions of the file as it is, before any cut."""
+    """A corpus on paper. `sizes` are sentences, words and mentions of the file as it is, before any cut.
+
+    knowledge   a file of explanations of train's mentions (`corpus.knowledge`), where one is published
+    """
 
     name: str
     version: int
@@ -80,6 +83,7 @@ class Card:
     types: dict[str, TypeCard]
     oddities: tuple[str, ...]
     path: Path
+    knowledge: SourceFile | None = None
 
 
 def find_cards(extra: tuple[Path, ...] = ()) -> dict[str, Path]:
@@ -125,6 +129,7 @@ def read_card(path: Path) -> Card:
         types=types,
         oddities=tuple(part.text() for part in top["oddities"].items()) if "oddities" in top else (),
         path=path,
+        knowledge=_file(top["knowledge"], f"{name}/gtok.json") if "knowledge" in top else None,
     )
 
 
@@ -237,6 +242,11 @@ def _origin(part: _Part, corpus: str, split: str) -> SourceFile | Cut | None:
             if not isinstance(share.value, float) or not 0 < share.value < 1:
                 raise share.refused("a share of train between 0 and 1, such as 0.1")
             return Cut(share.value)
+    return _file(part, f"{corpus}/{split}.txt")
+
+
+def _file(part: _Part, usual: str) -> SourceFile:
+    """Return where a file comes from; one with an address is looked for in the data folder as `usual`."""
     fields = part.mapping(("url", "path", "embedded", "sha256"))
     url, path, embedded = (fields.get(key) for key in ("url", "path", "embedded"))
     if not fields.keys() - {"sha256"}:
@@ -252,7 +262,7 @@ def _origin(part: _Part, corpus: str, split: str) -> SourceFile | Cut | None:
         raise sha256.refused("64 hexadecimal digits in lower case")
     return SourceFile(
         url=url.text() if url else None,
-        path=_relative(path) if path else f"{corpus}/{split}.txt" if url else None,
+        path=_relative(path) if path else usual if url else None,
         embedded=_relative(embedded) if embedded else None,
         sha256=sha256.text() if sha256 else None,
     )

@@ -19,6 +19,23 @@ def locate(card: Card, split: str, data: Path | None = None) -> Path:
     source = card.source[split]
     if not isinstance(source, SourceFile):
         raise DataError(f"{card.path}: {card.name} has no {split} file. Ask for another split.")
+    return _located(card, split, source, data)
+
+
+def locate_knowledge(card: Card, data: Path | None = None) -> Path:
+    """Return the file of explanations that a card names, found and checked like a split's.
+
+    It is also looked for as `<corpus>.json` in the folder that CDNER_KNOWLEDGE names, before all else.
+    """
+    if card.knowledge is None:
+        raise DataError(f"{card.path}: {card.name} names no explanations (`knowledge`); name a file of them.")
+    folder = paths.knowledge_folder()
+    if folder and (given := folder / f"{card.name}.json").is_file():
+        return _checked(given, card.knowledge, "Put the right file there.")
+    return _located(card, "knowledge", card.knowledge, data)
+
+
+def _located(card: Card, split: str, source: SourceFile, data: Path | None) -> Path:
     if source.embedded:
         return _embedded(card, source, split)
     folder = paths.data_folder(data)
@@ -27,7 +44,7 @@ def locate(card: Card, split: str, data: Path | None = None) -> Path:
     if folder and source.path and (given := folder / source.path).is_file():
         other = " Without --data and CDNER_DATA it is downloaded." if source.url else ""
         return _checked(given, source, f"Put the right file there.{other}")
-    cached = cache_path(card, split)
+    cached = _cached(card, split, source)
     if cached and cached.is_file():
         return _checked(cached, source, "Delete it, and it is downloaded again.")
     if not source.url or not cached:
@@ -39,9 +56,14 @@ def locate(card: Card, split: str, data: Path | None = None) -> Path:
 def cache_path(card: Card, split: str) -> Path | None:
     """Return where the cache keeps the file of a split, or None for a file that no sha256 pins."""
     source = card.source[split]
-    if not isinstance(source, SourceFile) or not source.sha256:
+    return _cached(card, split, source) if isinstance(source, SourceFile) else None
+
+
+def _cached(card: Card, split: str, source: SourceFile) -> Path | None:
+    if not source.sha256:
         return None
-    return paths.cache_folder() / "data" / card.name / f"{split}-{source.sha256[:8]}.txt"
+    suffix = Path(source.path or "").suffix or ".txt"
+    return paths.cache_folder() / "data" / card.name / f"{split}-{source.sha256[:8]}{suffix}"
 
 
 def sha256(path: Path) -> str:
@@ -106,6 +128,8 @@ def _ways_out(card: Card, split: str, source: SourceFile, cached: Path | None, w
     lines = [f"{card.name}: the {split} file is not on this machine, {why}. Any one of these helps:"]
     if source.path:
         lines.append(f"--data DIR, or CDNER_DATA, naming a folder that holds {source.path}")
+    if split == "knowledge":
+        lines.append(f"CDNER_KNOWLEDGE naming a folder that holds {card.name}.json")
     if cached:
         lines.append(f"the file copied to {cached}")
     if source.url:

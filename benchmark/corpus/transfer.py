@@ -307,6 +307,7 @@ class Transfer:
     added       domains of which some sentences are learned together with the target's; they have no dev
     chain       targets that are learned before the target, in their order
     evaluated   the domain whose test words are predicted, where it is not the target
+    data        the folder that the corpora are from, for what else a card names; None: as the environment says
     """
 
     spec: Spec
@@ -316,6 +317,7 @@ class Transfer:
     added: tuple[Domain, ...] = ()
     chain: tuple[Domain, ...] = ()
     evaluated: Domain | None = None
+    data: Path | None = None
 
     @property
     def tested(self) -> Domain:
@@ -387,7 +389,7 @@ def build(
         corpus = corpora(spec.evaluate, data=data, cards=cards)
         unseen = Domain(corpus.card, words_only(corpus.train), None)
         evaluated = next((d for d in (*sources, *chain) if d.name == spec.evaluate), unseen)
-    return Transfer(spec, tuple(sources), target, words_only(corpus.test), added, tuple(chain), evaluated)
+    return Transfer(spec, tuple(sources), target, words_only(corpus.test), added, tuple(chain), evaluated, data)
 
 
 def chosen(auxiliary: Auxiliary, target: Domain, pool: Sequence[Domain], draw: int) -> tuple[Domain, ...]:

@@ -131,7 +131,7 @@ def test_identity_is_the_key_unless_the_type_shares_one():
             "version: 2",
             "verson: 2",
             ": verson is no field of a card. Did you mean 'version'? "
-            "There are: name, version, about, licence, cite, source, format, sizes, types, oddities.",
+            "There are: name, version, about, licence, cite, source, format, sizes, types, oddities, knowledge.",
         ),
         ("version: 2", "version: true", ": version is True, expected a whole number, 1 or more."),
         ("version: 2", "version: 0", ": version is 0, expected a whole number, 1 or more."),
@@ -140,7 +140,7 @@ def test_identity_is_the_key_unless_the_type_shares_one():
             "name: harbour",
             "zzz: 1",
             ": zzz is no field of a card. There are: name, version, about, licence, cite, "
-            "source, format, sizes, types, oddities.",
+            "source, format, sizes, types, oddities, knowledge.",
         ),
         ("name: harbour\n", "", ": name is missing. Add it."),
         (
@@ -281,7 +281,7 @@ def test_a_card_without_types_is_refused(tmp_path):
 def test_an_empty_card_is_refused(tmp_path):
     assert refusal(tmp_path, "") == (
         ": the card is None, expected a mapping with the keys "
-        "name, version, about, licence, cite, source, format, sizes, types, oddities."
+        "name, version, about, licence, cite, source, format, sizes, types, oddities, knowledge."
     )
 
 

@@ -62,15 +62,21 @@ def save_roberta(folder: Path) -> Path:
     return folder
 
 
-def save_t5(folder: Path, seed: int = 0) -> Path:
+def save_t5(folder: Path, seed: int = 0, sentinels: int = 0) -> Path:
     """Save a T5 of 1 layer over letters, single and at the beginning of a word, and return its folder."""
     letters = f"{LETTERS}{LETTERS.upper()[:26]}:;()=>"
     pieces = ["<pad>", "</s>", "<unk>", "▁", *letters, *(f"▁{letter}" for letter in letters)]
-    T5Tokenizer(vocab=[(piece, 0.0 if n < 3 else -2.0) for n, piece in enumerate(pieces)], extra_ids=0).save_pretrained(
-        folder
-    )
+    T5Tokenizer(
+        vocab=[(piece, 0.0 if n < 3 else -2.0) for n, piece in enumerate(pieces)], extra_ids=sentinels
+    ).save_pretrained(folder)
     config = T5Config(
-        vocab_size=len(pieces), d_model=32, d_kv=16, d_ff=48, num_layers=1, num_heads=2, decoder_start_token_id=0
+        vocab_size=len(pieces) + sentinels,
+        d_model=32,
+        d_kv=16,
+        d_ff=48,
+        num_layers=1,
+        num_heads=2,
+        decoder_start_token_id=0,
     )
     torch.manual_seed(seed)
     T5ForConditionalGeneration(config).save_pretrained(folder)
