@@ -1,0 +1,68 @@
+"""Information density, against a plain loop over dictionaries."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.score import density
+from benchmark.score.density import measure
+
+
+def plainly(lines, smoothing=0.0, start=False):
+    """Return surprisal and joint entropy of every unit that has a bigram, by dictionaries."""
+    units = [[*(["<s>"] if start else []), *line.split()] for line in lines if line.split()]
+    pairs, firsts = {}, {}
+    for words in units:
+        for a, b in zip(words, words[1:], strict=False):
+            pairs[a, b] = pairs.get((a, b), 0) + 1
+            firsts[a] = firsts.get(a, 0) + 1
+    vocabulary, total = len({word for words in units for word in words}), sum(pairs.values())
+    found = []
+    for words in units:
+        each = [
+            (-math.log2((pairs[a, b] + smoothing) / (firsts[a] + smoothing * vocabulary)), pairs[a, b] / total)
+            for a, b in zip(words, words[1:], strict=False)
+        ]
+        if each:
+            found.append((sum(bits for bits, _ in each), sum(bits * p for bits, p in each)))
+    return found
+
+
+LINES = st.lists(st.lists(st.sampled_from(["a", "b", "c", "ä b", " ", ""]), max_size=6).map(" ".join), max_size=12)
+
+
+@given(LINES, st.sampled_from([0.0, 0.5, 1.0]), st.booleans(), st.sampled_from([1, 7, 1 << 20]))
+def test_it_is_what_dictionaries_count(lines, smoothing, start, block):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(density, "BLOCK", block)
+        found = measure(lines, smoothing=smoothing, start=start)
+
+    plain = plainly(lines, smoothing, start)
+    assert np.allclose(found.surprisal, [bits for bits, _ in plain])
+    assert np.allclose(found.entropy, [entropy for _, entropy in plain])
+    assert found.tokens == sum(len(line.split()) for line in lines)
+    assert found.units == len(lines)
+    assert found.vocabulary == len({word for line in lines for word in line.split()})
+
+
+def test_equally_likely_words_carry_a_bit():
+    found = measure(["a b", "a c"])
+
+    assert found.surprisal.tolist() == [1.0, 1.0]
+    assert found.entropy.tolist() == [0.5, 0.5]
+    assert found.variance == 0.0
+
+
+def test_a_mean_is_by_the_bigram():
+    found = measure(["a b a b", "a c"])
+
+    assert found.lengths.tolist() == [4, 2]
+    assert found.mean.tolist() == pytest.approx([2 * math.log2(1.5) / 3, math.log2(3)])
+
+
+@pytest.mark.parametrize("lines", [[], ["", "  "], ["one", "two"]])
+def test_without_a_bigram_there_is_no_variance(lines):
+    assert math.isnan(measure(lines).variance)
