@@ -5,24 +5,26 @@ surprisal   UID(u) = - sum over i of log2 P(u_i | u_i-1), in bits; `mean` is tha
 entropy     H(u) = - sum over i of P(u_i-1, u_i) log2 P(u_i | u_i-1), in bits
 P           from the counts of the same text; `smoothing` is added to every count of a pair (0: maximum likelihood)
 Unit        a line; its tokens are what stands between blanks
-Memory      text is read once, in blocks. What is kept is the vocabulary, 16 bytes a different pair and 24 a unit; what
-            each token is stands in a temporary file, 4 bytes a token
+Memory      text is read once, in blocks. What is kept is the vocabulary, 16 bytes a different pair and 32 a unit; what
+            stands where goes into a temporary file, at most 28 bytes a token
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-BLOCK = 8 << 20  # bytes of text that are counted at once
+BLOCK = 16 << 20  # bytes of text that are counted at once
+MOST_BITS = 63  # of a number that is sorted
 START = "\x02"  # stands before the first token of a unit, where one is asked for
 
-Array = np.ndarray
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Density:
     @cached_property
     def mean(self) -> Array:
         """The bits of a bigram, of each unit."""
-        return self.surprisal / self.bigrams
+        found: Array = self.surprisal / self.bigrams
+        return found
 
     @property
     def variance(self) -> float:
@@ -82,36 +85,30 @@ def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
         yield block
 
 
-@dataclass
-class _Part:
-    """A block as it was counted: its pairs' codes, how many tokens are one of them, and its units."""
+class _Block(NamedTuple):
+    """What stands where in a block: its different pairs in their order, how often each, and in which unit each time."""
 
     codes: Array
-    tokens: int
-    lengths: Array
+    counts: Array
+    owners: Array
+    bigrams: Array  # of each of its units
 
 
 @dataclass
 class _Counted:
-    """Pairs of tokens, counted block by block."""
+    """Pairs of tokens, counted block by block. A pair's code is its tokens' numbers, 32 bits each."""
 
     start: bool
     spilled: IO[bytes]
     ids: dict[str, int] = field(default_factory=dict)
-    parts: list[_Part] = field(default_factory=list)
     runs: list[tuple[Array, Array]] = field(default_factory=list)  # sorted codes and their counts
+    blocks: int = 0
     units: int = 0
     tokens: int = 0
 
     def add(self, lines: list[str]) -> None:
         """Count a block of units."""
-        split = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(pa.array(lines, pa.large_string())))
-        lengths = pc.list_value_length(split).to_numpy(zero_copy_only=False).astype(np.int64)
-        encoded = pc.list_flatten(split).dictionary_encode()
-        known = [self.ids.setdefault(word, len(self.ids)) for word in encoded.dictionary.to_pylist()]
-        words = np.asarray(known, np.int64)[encoded.indices.to_numpy(zero_copy_only=False)]
-        if "" in self.ids:  # a unit without a token is one empty token to arrow
-            words, lengths = _without(words, lengths, self.ids[""])
+        words, lengths = self.numbered(lines)
         self.units += len(lengths)
         self.tokens += len(words)
         if self.start:
@@ -119,16 +116,29 @@ class _Counted:
             words = np.insert(words, np.cumsum(lengths) - lengths, sign)
             lengths = lengths + 1
         lengths = lengths[lengths > 0]
-        codes = words[:-1] << 32 | words[1:]
-        codes = np.delete(codes, np.cumsum(lengths)[:-1] - 1)
-        pairs = pa.array(codes).dictionary_encode()
-        own, places = pairs.dictionary.to_numpy(), pairs.indices.to_numpy(zero_copy_only=False)
-        places.astype(np.int32).tofile(self.spilled)
-        self.parts.append(_Part(own, len(places), lengths[lengths > 1] - 1))
-        order = np.argsort(own)
-        self.runs.append((own[order], np.bincount(places, minlength=len(own))[order]))
+        block = _counted(words, lengths, len(self.ids))
+        for part in block:
+            np.save(self.spilled, part)
+        self.blocks += 1
+        self.runs.append(block[:2])
         while len(self.runs) > 1 and len(self.runs[-1][0]) * 2 > len(self.runs[-2][0]):
             self.runs[-2:] = [_merged(self.runs[-2:])]
+
+    def numbered(self, lines: list[str]) -> tuple[Array, Array]:
+        """Return the number of every token, and how many each unit has."""
+        text = pa.array(lines, pa.large_string())
+        plain = all(map(str.isascii, lines))
+        split = pc.ascii_split_whitespace(text) if plain else pc.utf8_split_whitespace(text)
+        lengths = pc.list_value_length(split).to_numpy(zero_copy_only=False).astype(np.int64)
+        encoded = pc.list_flatten(split).dictionary_encode()
+        known = [self.ids.setdefault(word, len(self.ids)) for word in encoded.dictionary.to_pylist()]
+        words = np.asarray(known, np.int64)[encoded.indices.to_numpy(zero_copy_only=False)]
+        empty = self.ids.get("")  # before and behind the blanks at the ends of a unit
+        if empty is None:
+            return words, lengths
+        gone = words == empty
+        owners = np.repeat(np.arange(len(lengths)), lengths)
+        return words[~gone], lengths - np.bincount(owners[gone], minlength=len(lengths))
 
     def density(self, smoothing: float) -> Density:
         """Return what was counted."""
@@ -137,42 +147,71 @@ class _Counted:
         seen = len(self.ids) - ("" in self.ids)
         bits = np.log2(firsts[codes >> 32] + smoothing * seen) - np.log2(counts + smoothing)
         weighed = bits * (counts / max(1, counts.sum()))
-        lengths, sums, entropies = [], [], []
+        bigrams: list[Array] = [np.empty(0, np.int64)]
+        sums: list[Array] = [np.empty(0)]
+        entropies: list[Array] = [np.empty(0)]
         self.spilled.seek(0)
-        for part in self.parts:
-            places = np.fromfile(self.spilled, np.int32, part.tokens)
-            own = np.searchsorted(codes, part.codes)
-            if len(part.lengths):
-                begins = np.cumsum(part.lengths) - part.lengths
-                lengths.append(part.lengths)
-                sums.append(np.add.reduceat(bits[own][places], begins))
-                entropies.append(np.add.reduceat(weighed[own][places], begins))
-        bigrams = np.concatenate([np.empty(0, np.int64), *lengths])
+        for _ in range(self.blocks):
+            block = _Block(*(np.load(self.spilled) for _ in _Block._fields))
+            places = np.searchsorted(codes, block.codes)
+            bigrams.append(block.bigrams)
+            for values, found in ((bits, sums), (weighed, entropies)):
+                each = np.repeat(values[places], block.counts)
+                found.append(np.bincount(block.owners, weights=each, minlength=len(block.bigrams)))
         return Density(
             units=self.units,
             tokens=self.tokens,
-            vocabulary=seen - self.start,
+            vocabulary=seen - (START in self.ids),
             pairs=len(codes),
-            lengths=bigrams + (0 if self.start else 1),
-            bigrams=bigrams,
-            surprisal=np.concatenate([np.empty(0), *sums]),
-            entropy=np.concatenate([np.empty(0), *entropies]),
+            lengths=np.concatenate(bigrams) + (0 if self.start else 1),
+            bigrams=np.concatenate(bigrams),
+            surprisal=np.concatenate(sums),
+            entropy=np.concatenate(entropies),
         )
 
 
-def _without(words: Array, lengths: Array, empty: int) -> tuple[Array, Array]:
-    """Return tokens and the lengths of units without the tokens that are empty."""
-    gone = words == empty
-    owners = np.repeat(np.arange(len(lengths)), lengths)
-    return words[~gone], lengths - np.bincount(owners[gone], minlength=len(lengths))
+def _counted(words: Array, lengths: Array, vocabulary: int) -> _Block:
+    """Return the pairs of a block.
+
+    Where the numbers of two tokens and of a unit fit into 63 bits, they are sorted as one number; else places are.
+
+    words     numbers of its tokens
+    lengths   tokens of each unit, none of them empty
+    """
+    bigrams = lengths[lengths > 1] - 1
+    owners = np.repeat(np.arange(len(bigrams)), bigrams)
+    word, unit = max(1, vocabulary - 1).bit_length(), max(1, len(bigrams) - 1).bit_length()
+    packs = 2 * word + unit <= MOST_BITS
+    word = word if packs else 32
+    pairs = np.delete(words[:-1] << word | words[1:], np.cumsum(lengths)[:-1] - 1)  # none goes over a unit's bounds
+    if packs:
+        packed = np.sort(pairs << unit | owners)
+        pairs, owners = packed >> unit, packed & ((1 << unit) - 1)
+    else:
+        order = np.argsort(pairs, kind="stable")
+        pairs, owners = pairs[order], owners[order]
+    begins = _begins(pairs)
+    different = pairs[begins]
+    codes = (different >> word) << 32 | different & ((1 << word) - 1)
+    return _Block(codes, np.diff(np.r_[begins, len(pairs)]), owners.astype(np.int32), bigrams)
 
 
-def _merged(runs: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+def _begins(codes: Array) -> Array:
+    """Return where each different one of sorted codes begins.
+
+    >>> _begins(np.array([3, 3, 5])).tolist()
+    [0, 2]
+    """
+    return np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]]) if len(codes) else np.empty(0, np.int64)
+
+
+def _merged(runs: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
     """Return sorted codes and their counts, of runs of such."""
-    if not runs:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    codes, counts = (np.concatenate(column) for column in zip(*runs, strict=True))
-    order = np.argsort(codes, kind="stable")
-    codes, counts = codes[order], counts[order]
-    begins = np.flatnonzero(np.r_[True, codes[1:] != codes[:-1]]) if len(codes) else np.empty(0, np.int64)
-    return codes[begins], np.add.reduceat(counts, begins) if len(codes) else counts
+    if len(runs) == 1:
+        return runs[0]
+    codes = np.sort(np.concatenate([np.empty(0, np.int64), *(run[0] for run in runs)]))
+    codes = codes[_begins(codes)]  # np.unique is 20 times slower where most are different
+    counts = np.zeros(len(codes), np.int64)
+    for own, often in runs:
+        counts[np.searchsorted(codes, own)] += often
+    return codes, counts

@@ -1,6 +1,7 @@
 """Information density, against a plain loop over dictionaries."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ def plainly(lines, smoothing=0.0, start=False):
     units = [[*(["<s>"] if start else []), *line.split()] for line in lines if line.split()]
     pairs, firsts = {}, {}
     for words in units:
-        for a, b in zip(words, words[1:], strict=False):
+        for a, b in pairwise(words):
             pairs[a, b] = pairs.get((a, b), 0) + 1
             firsts[a] = firsts.get(a, 0) + 1
     vocabulary, total = len({word for words in units for word in words}), sum(pairs.values())
@@ -24,7 +25,7 @@ def plainly(lines, smoothing=0.0, start=False):
     for words in units:
         each = [
             (-math.log2((pairs[a, b] + smoothing) / (firsts[a] + smoothing * vocabulary)), pairs[a, b] / total)
-            for a, b in zip(words, words[1:], strict=False)
+            for a, b in pairwise(words)
         ]
         if each:
             found.append((sum(bits for bits, _ in each), sum(bits * p for bits, p in each)))
@@ -34,10 +35,13 @@ def plainly(lines, smoothing=0.0, start=False):
 LINES = st.lists(st.lists(st.sampled_from(["a", "b", "c", "ä b", " ", ""]), max_size=6).map(" ".join), max_size=12)
 
 
-@given(LINES, st.sampled_from([0.0, 0.5, 1.0]), st.booleans(), st.sampled_from([1, 7, 1 << 20]))
-def test_it_is_what_dictionaries_count(lines, smoothing, start, block):
+@given(
+    LINES, st.sampled_from([0.0, 0.5, 1.0]), st.booleans(), st.sampled_from([1, 7, 1 << 20]), st.sampled_from([5, 63])
+)
+def test_it_is_what_dictionaries_count(lines, smoothing, start, block, bits):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(density, "BLOCK", block)
+        patch.setattr(density, "MOST_BITS", bits)
         found = measure(lines, smoothing=smoothing, start=start)
 
     plain = plainly(lines, smoothing, start)
