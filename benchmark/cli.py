@@ -174,6 +174,53 @@ def lint(chosen: argparse.Namespace) -> int:
     return status
 
 
+def knowledge(chosen: argparse.Namespace) -> int:
+    """Print the figures of explanations of mentions: those that cards pin, or a file's; export them as text."""
+    from benchmark.corpus import knowledge as explained
+    from benchmark.corpus.card import load_card
+    from benchmark.corpus.corpus import load
+    from benchmark.files import write_whole
+    from benchmark.report.knowledge import table
+
+    found = {}
+    for name in chosen.corpora:
+        card = load_card(name, card_folders(chosen))
+        train = load(name, data_folder(chosen), card_folders(chosen)).train
+        every = explained.published(card, data_folder(chosen)) if chosen.file is None else explained.read(chosen.file)
+        kept, strange = explained.shown(every, train)
+        found[name] = explained.statistics(kept, strange, train)
+        if chosen.out is not None:
+            path = chosen.out / f"{name}.txt"
+            write_whole(path, "".join(f"{' '.join(one.explanation.split())}\n" for one in kept))
+            say(f"written: {path}")
+    say(table(found))
+    return 0
+
+
+def density(chosen: argparse.Namespace) -> int:
+    """Print, and draw, the information density of texts: files, or the explanations that cards pin."""
+    from benchmark.corpus import texts
+    from benchmark.report import density as shown
+    from benchmark.score.density import measure
+
+    for path in chosen.out:
+        if path.suffix not in shown.KINDS:
+            raise CdnerError(f"{path}: expected a name that ends in {', '.join(shown.KINDS)}.")
+    found = {}
+    for name in chosen.texts:
+        lines = texts.units(name, unit=chosen.unit, data=data_folder(chosen), cards=card_folders(chosen))
+        lines = texts.prepared(lines, tokens=chosen.tokens, lower=chosen.lower)
+        found[Path(name).name] = measure(lines, smoothing=chosen.smoothing, start=chosen.start)
+    what = f"bigrams of {'lower-cased ' * chosen.lower}{chosen.tokens}"
+    how = f"add-{chosen.smoothing:g}" if chosen.smoothing else "no smoothing"
+    settings = f"{what}, {how}, {'with' if chosen.start else 'no'} start sign, unit: {chosen.unit}"
+    say(shown.table(found, settings))
+    for path in chosen.out:
+        shown.write(found, settings, path)
+        say(f"written: {path}")
+    return 0
+
+
 def run(chosen: argparse.Namespace) -> int:
     """Run what is missing or stale of a board, then print its table."""
     from benchmark import paths
@@ -806,6 +853,26 @@ def parser() -> argparse.ArgumentParser:
         "--source", metavar="CORPUS", help="report what the others share with this (default: the first of several)"
     )
 
+    verb = add("knowledge", knowledge, "cdner knowledge ai music --data ~/ner --out texts", data=True)
+    verb.add_argument("corpora", metavar="CORPUS", nargs="+")
+    verb.add_argument("--file", type=Path, metavar="FILE", help="a file of explanations, in the place of the card's")
+    verb.add_argument("--out", type=Path, metavar="DIR", help="write each corpus' explanations as text, a line each")
+
+    verb = add("density", density, "cdner density ai music wikipedia.txt --out density.pdf", data=True)
+    verb.add_argument(
+        "texts", metavar="TEXT", nargs="+",
+        help="a file, a unit a line (.gz too); a .json of explanations; or a corpus, whose card pins some",
+    )  # fmt: skip
+    verb.add_argument("--unit", choices=("line", "sentence"), default="line", help="an explanation is a line")
+    verb.add_argument("--tokens", choices=("blanks", "words"), default="blanks", help="words: marks stand alone")
+    verb.add_argument("--lower", action="store_true", help="fold case")
+    verb.add_argument("--smoothing", type=not_negative, default=0.0, metavar="K", help="added to every count")
+    verb.add_argument("--start", action="store_true", help="count a unit's first token too, behind a start sign")
+    verb.add_argument(
+        "--out", type=Path, action="append", default=[], metavar="FILE",
+        help=".png, .svg, .pdf: a figure; .csv: every unit; may be given again",
+    )  # fmt: skip
+
     verb = add("run", run, "cdner run minilm --data ~/ner --only 'tagger/*/seed1'", data=True)
     verb.add_argument("board", metavar="BOARD", help="a board's name, or a folder with a plan.yaml")
     verb.add_argument(
@@ -934,6 +1001,11 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
     return number
+
+
+def not_negative(text: str) -> float:
+    """Return a number, 0 or more."""
+    return 0.0 if text in ("0", "0.0") else above_zero(text)
 
 
 def above_zero(text: str) -> float:
