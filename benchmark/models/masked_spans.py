@@ -229,10 +229,9 @@ def pretrain(
     """
     training.prepare(seed, work.threads)
     read = Texts(backbone, Prompting("topt", instruction=False))
-    windows = windowed(texts, text, read, work.cache)
-    if not len(windows):
+    if next(_marked(texts, text), None) is None:
         raise PlanError("masked spans: the text is empty.")
-    rows = MaskedTexts(windows, read, masks, seed)
+    rows = MaskedTexts(windowed(texts, text, read, work.cache), read, masks, seed)
     model = TextModel(bare(backbone))
     fitted = model.learn(MaskedModule(rows, batch=recipe.batch, seed=seed), work, recipe)
     save(model.net, work.folder, backbone, {"masks": masks.ingredient()})
