@@ -693,6 +693,8 @@ def show(chosen: argparse.Namespace) -> int:
     from benchmark.run.predict import supply
     from benchmark.run.store import Store
 
+    if chosen.name == "cases" or chosen.against is not None:
+        return show_cases(chosen)
     _, cell, item = planned_cell(chosen.cell, chosen)
     if item.final is None:
         raise CdnerError(f"{cell.name} is skipped: {item.reason}")
@@ -716,6 +718,41 @@ def show(chosen: argparse.Namespace) -> int:
         f"no stage of {cell.name} that is in the store has written {chosen.name!r}; `cdner show CELL` lists what there "
         "is." + (f" {lacking} of {len(graph)} stages are not there: --build builds them." if lacking else "")
     )
+
+
+def show_cases(chosen: argparse.Namespace) -> int:
+    """Print sentences on which two cells differ, with the nearest explanations that the target's card pins."""
+    from benchmark.corpus import knowledge as explained
+    from benchmark.corpus.corpus import load_split
+    from benchmark.report import cases
+    from benchmark.run.record import predictions_path
+    from benchmark.score.protocols import Gold, read_predictions
+
+    if chosen.against is None or chosen.name != "cases":
+        raise CdnerError("cases are of two cells: cdner show CELL cases --against CELL.")
+    sides = [planned_cell(name, chosen) for name in (chosen.cell, chosen.against)]
+    for board, cell, item in sides:
+        if item.transfer is None or not item.predicted:
+            raise CdnerError(
+                f"{cell.name} has no good record of what its plan says now; run it first: "
+                f"cdner run {board.name} --only '{cell.name}'"
+            )
+    (_, one, first), (_, other, second) = sides
+    tested, against = first.transfer.tested, second.transfer.tested  # type: ignore[union-attr]
+    if tested.name != against.name or first.method.level != second.method.level:
+        raise CdnerError(
+            f"{one.name} and {other.name} cannot be set side by side: they predict {first.method.level} types of "
+            f"{tested.name} and {second.method.level} types of {against.name}."
+        )
+    split = load_split(tested.card, "test", data_folder(chosen))
+    gold = [Gold(s.id, s.words, s.spans or ()) for s in split.sentences]
+    said = [read_predictions(predictions_path(board.folder, cell.name)) for board, cell, _ in sides]
+    every = cases.cases(gold, *said)
+    known = [] if tested.card.knowledge is None else explained.published(tested.card, data_folder(chosen))
+    found = cases.explained(every[: chosen.limit], known, chosen.explanations)
+    names = {key: kind.name for key, kind in tested.card.types.items()}
+    say(cases.render(found, (one.name, other.name), names, len(every)))
+    return 0
 
 
 def texts_in(folder: Path) -> list[Path]:
@@ -975,7 +1012,12 @@ def parser() -> argparse.ArgumentParser:
 
     verb = add("show", show, "cdner show lar/conll2003--ai/supervised/seed1 alignment", data=True)
     verb.add_argument("cell", metavar="CELL", help="a cell's name; put the board's before it if several have it")
-    verb.add_argument("name", nargs="?", metavar="NAME", help="of a file, such as alignment")
+    verb.add_argument("name", nargs="?", metavar="NAME", help="of a file, such as alignment; or `cases`")
+    verb.add_argument("--against", metavar="CELL", help="with `cases`: sentences on which the two cells differ")
+    verb.add_argument("--limit", type=positive, default=10, metavar="N", help="of sentences (default: 10)")
+    verb.add_argument(
+        "--explanations", type=int, default=1, metavar="N", help="nearest ones of each sentence (default: 1)"
+    )
     verb.add_argument("--build", action="store_true", help="build the stages that are not in the store first")
 
     verb = add("annotate", annotate, "cdner annotate tagger/conll2003--ai/supervised+file-2/seed1", data=True)

@@ -1,0 +1,46 @@
+"""Case studies: sentences on which two cells differ."""
+
+from benchmark.corpus.knowledge import Explained
+from benchmark.report.cases import cases, explained, render
+from benchmark.score.protocols import Gold, Prediction
+from benchmark.score.spans import Span
+
+ADA, OSLO = Span(0, 1, "person"), Span(3, 4, "location")
+GOLD = [
+    Gold("s/0", ("Ada", "lives", "in", "Oslo"), (ADA, OSLO)),
+    Gold("s/1", ("Ada", "sang"), (ADA,)),
+    Gold("s/2", ("it", "rained"), ()),
+]
+FIRST = [Prediction("s/0", (ADA, OSLO)), Prediction("s/1", ()), Prediction("s/2", ())]
+SECOND = [Prediction("s/0", ()), Prediction("s/1", (ADA,)), Prediction("s/2", ())]
+TOLD = [
+    Explained("Ben sang", "Ben", "person", "he sang and so is a person"),
+    Explained("x", "Rome", "location", "people lives there in it"),
+]
+
+
+def test_sentences_that_differ_most_come_first():
+    assert [(case.id, case.gain) for case in cases(GOLD, FIRST, SECOND)] == [("s/0", 2), ("s/1", -1)]
+
+
+def test_a_sentence_has_its_nearest_explanations():
+    found = explained(cases(GOLD, FIRST, SECOND), TOLD, 1)
+
+    assert [case.nearest for case in found] == [(TOLD[1],), (TOLD[0],)]
+    assert all(case.nearest == () for case in explained(cases(GOLD, FIRST, SECOND), TOLD, 0))
+
+
+def test_they_are_set_side_by_side():
+    found = explained(cases(GOLD, FIRST, SECOND)[:1], TOLD, 1)
+
+    assert render(found, ("a", "b"), {"person": "human"}, 2).splitlines() == [
+        "1: a",
+        "2: b",
+        "2 sentences on which they differ; 1 shown, 1 has more hits in 1 of them, 2 in 0. Right: *",
+        "",
+        "s/0  Ada lives in Oslo",
+        "  gold Ada (human); Oslo (location)",
+        "  1    Ada (human)*; Oslo (location)*",
+        "  2    -",
+        "  why  Rome is location: people lives there in it",
+    ]
