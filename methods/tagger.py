@@ -54,7 +54,7 @@ class Settings:
     class_weights: Literal["none", "inverse"] = "none"
     o_weight: float = 1.0
     precision: Literal["auto", "32", "bf16"] = "auto"
-    dapt: str | None = None  # text to go on pre-training with: `target` (words of its train and dev), a file, a dataset
+    dapt: str | None = None  # text to go on with: `target` (words of train and dev), `published`, file, dataset
     dapt_epochs: int = 15  # CrossNER's; the paper is silent on all of it
     dapt_lr: float = 5e-5
     dapt_batch: int = 16

@@ -142,6 +142,7 @@ class Spec:
     chain      targets that are learned one after another before `target`, each under the regime, as continual learning
                has it
     evaluate   the corpus whose test words are predicted; None: the target's
+    pool       corpora that a plan asks for as sources of each other (`others`)
     """
 
     sources: tuple[str, ...]
@@ -156,6 +157,18 @@ class Spec:
     annotate: Annotation | None = None
     chain: tuple[str, ...] = ()
     evaluate: str | None = None
+    pool: tuple[str, ...] = ()
+
+    @property
+    def learned_from(self) -> tuple[str, ...]:
+        """Return the sources as tables name them: those that each target has, then `others`.
+
+        >>> Spec(("conll2003", "ai", "music"), "politics", pool=("ai", "music", "politics")).learned_from
+        ('conll2003', 'others')
+        """
+        if not self.pool:
+            return self.sources
+        return (*(name for name in self.sources if name not in self.pool), "others")
 
     @property
     def tested(self) -> str:

@@ -1,5 +1,6 @@
 """Domain-adaptive pre-training in the plan of any method that starts from an encoder."""
 
+from benchmark.corpus.knowledge import of_target
 from benchmark.corpus.transfer import Transfer, words_only
 from benchmark.errors import Unsupported
 from benchmark.models.backbones import Backbone
@@ -14,9 +15,11 @@ def adapting(
 ) -> Stage | None:  # fmt: skip
     """Return the stage that trains an encoder on text of the target's domain; None where no `dapt` is asked for.
 
-    dapt   `target`: the words of the target's train and dev; else what `find_text` finds, where `{target}` stands for
-           the target's name, so that one variant serves several targets
-    Raises Unsupported for a backbone without sub-words, PlanError where there is no such text.
+    dapt   `target`: the words of the target's train and dev; `published`: explanations of the mentions that train shows
+           (`corpus.knowledge`); else what `find_text` finds, where `{target}` stands for the target's name, so that
+           one variant serves several targets
+    Raises Unsupported for a backbone without sub-words, or a target without explanations; PlanError where there is no
+    such text.
     """
     if dapt is None:
         return None
@@ -24,6 +27,10 @@ def adapting(
         raise Unsupported("the LSTM has no sub-words to mask, so there is no DAPT for it; choose another encoder.")
     target = transfer.target
     own = [target.train, *([target.dev] if target.dev is not None else [])] if dapt == "target" else []
+    if dapt == "published":
+        if target.card.knowledge is None:
+            raise Unsupported(f"no explanations of {target.name} are published; say `dapt: target`, or name a text.")
+        own = [of_target(target, transfer.data)]
     texts = [words_only(split) for split in own]
     text = None if texts else find_text(dapt.replace("{target}", target.name))
     return Stage(

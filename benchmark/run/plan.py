@@ -34,7 +34,7 @@ BOARD_KEYS = ("about", "variants", "transfers", "seeds", "budget", "licensed")
 VARIANT_KEYS = ("method", "set")
 TRANSFER_KEYS = (
     "sources", "target", "targets", "order", "regime", "draws", "select", "dev", "seeds", "set", "variants",
-    "auxiliary", "annotate", "chain", "evaluate",
+    "auxiliary", "annotate", "chain", "evaluate", "others",
 )  # fmt: skip
 EXAMPLES = {"fraction": 0.05, "sentences": 40, "shots": 5}
 BUDGET_KEYS = ("minutes_per_stage", "gib_per_stage")
@@ -99,7 +99,7 @@ class Board:
         """Return the cells as tables expect them, in the plan's order."""
         return [
             TableCell(
-                c.name, c.variant.name, c.variant.method, c.spec.sources, c.spec.learned, c.spec.regime_label,
+                c.name, c.variant.name, c.variant.method, c.spec.learned_from, c.spec.learned, c.spec.regime_label,
                 c.spec.select, c.spec.order, c.spec.dev, c.changed, c.spec.draw, c.seed,
             )
             for c in self.cells
@@ -264,8 +264,9 @@ def _transfers(
     chains = [tuple(targets[:n]) if "chain" in top else () for n in range(len(targets))]
     sources = names(top.get("sources") or [], f"{where}, sources", empty=True)
     evaluated = names(top["evaluate"], f"{where}, evaluate") if "evaluate" in top else [None]
-    _known((*sources, *targets, *filter(None, evaluated)), where, known)
-    regime, amount = _regime(top.get("regime", "supervised" if sources else "in-domain"), where)
+    pool = names(top["others"], f"{where}, others") if "others" in top else []
+    _known((*sources, *targets, *pool, *filter(None, evaluated)), where, known)
+    regime, amount = _regime(top.get("regime", "supervised" if sources or pool else "in-domain"), where)
     own_seeds = whole_numbers(top["seeds"], f"{where}, seeds") if "seeds" in top else seeds
     added = _auxiliary(top["auxiliary"], f"{where}, auxiliary", known) if "auxiliary" in top else [None]
     annotated = _annotation(top["annotate"], f"{where}, annotate") if "annotate" in top else [None]
@@ -282,10 +283,13 @@ def _transfers(
     changed = mapping(top.get("set") or {}, f"{where}, set")
     specs = []
     routes = zip(targets, chains, strict=True)
-    for (target, chain), other, pool, annotation, draw in product(routes, evaluated, added, annotated, draws):
-        others = pool and replace(pool, corpora=tuple(name for name in pool.corpora if name != target))
+    for (target, chain), other, extra, annotation, draw in product(routes, evaluated, added, annotated, draws):
+        more = extra and replace(extra, corpora=tuple(name for name in extra.corpora if name != target))
         tested = other if other != target else None
-        spec = Spec(tuple(sources), target, regime, amount, order, select, draw, dev, others, annotation, chain, tested)
+        taught = (*sources, *(name for name in pool if name != target))
+        spec = Spec(
+            taught, target, regime, amount, order, select, draw, dev, more, annotation, chain, tested, tuple(pool)
+        )
         try:
             spec.check()
         except PlanError as error:

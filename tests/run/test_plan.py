@@ -19,7 +19,7 @@ TRANSFERS = "transfers:\n  - {sources: [conll2003], targets: [ai]}\n"
 METHODS = ", ".join(methods.METHODS)
 CORPORA = ", ".join(find_cards())
 SETTINGS = ", ".join(f.name for f in fields(methods.find("tagger").Settings))
-KEYS = "sources, target, targets, order, regime, draws, select, dev, seeds, set, variants, auxiliary, annotate, chain, evaluate"
+KEYS = "sources, target, targets, order, regime, draws, select, dev, seeds, set, variants, auxiliary, annotate, chain, evaluate, others"
 
 
 @pytest.fixture
@@ -95,6 +95,17 @@ def test_cells_are_variant_by_transfer_by_draw_by_seed(board):
 )
 def test_a_cell_is_named_after_what_it_is(board, line, name):
     assert names(board(transfer(line))) == [name]
+
+
+def test_others_are_sources_of_each_other(board):
+    folder = board(transfer("{sources: [conll2003], others: [ai, music], targets: [ai, music, movie]}"))
+
+    assert names(folder) == [
+        "tagger/conll2003+music--ai/supervised/seed1",
+        "tagger/conll2003+ai--music/supervised/seed1",
+        "tagger/conll2003+ai+music--movie/supervised/seed1",
+    ]
+    assert {cell.sources for cell in read_board(folder).expected()} == {("conll2003", "others")}
 
 
 def test_a_chain_is_a_cell_after_each_of_its_targets(board):
