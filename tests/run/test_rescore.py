@@ -98,16 +98,21 @@ def test_another_general_type_is_scored_again(harbour):
     assert list(record["scores"]["general"]["strict"]["types"]) == ["location"]
 
 
-def test_a_cell_of_the_stages_of_another_takes_over_what_was_predicted(harbour, store, tmp_path):
+@pytest.fixture
+def twins(harbour, store, tmp_path):
+    """Return the folder of a board that has run, whose store was emptied since, and whose plan has a second variant."""
     harbour()
     folder = tmp_path / "results" / "small"
     shutil.rmtree(store.root / "stages")
     (store.root / "stages").mkdir()
     (folder / "plan.yaml").write_text(TWINS)
+    return folder
 
+
+def test_a_cell_of_the_stages_of_another_takes_over_what_was_predicted(harbour, twins):
     ran, rescored, record = harbour()
 
-    twin = folder / "records" / "same" / "--harbour" / "in-domain"
+    twin = twins / "records" / "same" / "--harbour" / "in-domain"
     told = json.loads((twin / "seed1.json").read_text())
     assert (ran, rescored) == (0, 0)
     assert (told["equal"], told["variant"], told["cost"]["spent_seconds"]) == (record["cell"], "same", 0.0)
@@ -117,13 +122,8 @@ def test_a_cell_of_the_stages_of_another_takes_over_what_was_predicted(harbour, 
     assert harbour()[0] == 0
 
 
-def test_a_cell_takes_over_nothing_from_predictions_that_were_altered(harbour, store, tmp_path):
-    harbour()
-    folder = tmp_path / "results" / "small"
-    shutil.rmtree(store.root / "stages")
-    (store.root / "stages").mkdir()
-    (folder / "plan.yaml").write_text(TWINS)
-    predictions = folder / "records" / "lookup" / "--harbour" / "in-domain" / "seed1.predictions.jsonl.gz"
+def test_a_cell_takes_over_nothing_from_predictions_that_were_altered(harbour, twins):
+    predictions = twins / "records" / "lookup" / "--harbour" / "in-domain" / "seed1.predictions.jsonl.gz"
     predictions.write_bytes(predictions.read_bytes() + b"more")
 
     assert harbour()[0] == 2  # learning and looking up
