@@ -358,7 +358,6 @@ def dry_run(board: Any, work: Any, store: Any) -> None:
     """Print cells, stages, how many are shared and done, and an estimate of minutes."""
     from benchmark.report.watch import name_of, overview
 
-    equal = dict(work.equal)
     for item in work.planned:
         if item.reason is not None:
             state = f"skipped: {item.reason}"
@@ -368,8 +367,8 @@ def dry_run(board: Any, work: Any, store: Any) -> None:
             state = "failed before"
         elif item in work.rescore:
             state = "to score again: gold, a card or the scorer has changed"
-        elif item in equal:
-            state = f"to take over from {equal[item].cell.name}, which ends in the same stage"
+        elif item in work.equal:
+            state = f"to take over from {work.equal[item]}, which ends in the same stage"
         else:
             state = "stale: its record is of other ingredients" if item.stale else "to run"
         say(f"{item.cell.name}  {state}")

@@ -177,8 +177,8 @@ class Runner:
             self.skip()
             for item in self.work.rescore:
                 self.score_again(item)
-            for item, known in self.work.equal:
-                self.take_over(item, known)
+            for item, name in self.work.equal.items():
+                self.take_over(item, name)
             self.settle()
             while (self.waiting or self.running) and not (self.stopping and not self.running):
                 self.fill()
@@ -529,9 +529,9 @@ class Runner:
         self.counts["ok"] += 1
         self.noted(item, known)
 
-    def take_over(self, item: Planned, other: Planned) -> None:
+    def take_over(self, item: Planned, name: str) -> None:
         """Write the record of a cell that ends in the stage of another one, from that one's predictions."""
-        old = records.read(self.board.folder, other.cell.name)
+        old = records.read(self.board.folder, name)
         if old is None or not records.predictions_hold(self.board.folder, old):
             return  # somebody has taken it away meanwhile; the next run builds the stages
         known = self.outcomes.taken_over(item, old)

@@ -8,7 +8,7 @@ import heapq
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Workload:
     slots: int
     todo_cells: list[Planned] = field(default_factory=list)
     rescore: list[Planned] = field(default_factory=list)  # predictions stand; gold, a card or the scorer has changed
-    equal: list[tuple[Planned, Planned]] = field(default_factory=list)  # to do, and a done cell of the very same stages
+    equal: dict[Planned, str] = field(default_factory=dict)  # to do -> a done cell that ends in the very same stage
 
 
 def workload(
@@ -56,9 +56,9 @@ def workload(
             stages.update({s.key: s for s in graph})
     cells = [p for p in planned if p.final is not None and not p.done and (retry_failed or not p.failed)]
     again = [p for p in cells if p.predicted and records.predictions_hold(board.folder, p.record or {})]
-    equal = _equal(board, planned, {*cells}.difference(again), store)
-    without = {*again, *(item for item, _ in equal)}
-    cells = [p for p in cells if p not in without]
+    scored = set(again)
+    equal = _equal(board, planned, [p for p in cells if p not in scored], store)
+    cells = [p for p in cells if p not in equal and p not in scored]
     todo: dict[str, Stage] = {}
     for item in cells:
         assert item.final is not None
@@ -68,18 +68,23 @@ def workload(
     return Workload(planned, stages, todo, stored, references, minutes, engine_slots, cells, again, equal)
 
 
-def _equal(
-    board: Board, planned: list[Planned], open_cells: set[Planned], store: Store
-) -> list[tuple[Planned, Planned]]:
-    """Return the open cells that end in the stage of another cell whose predictions stand, each with that one."""
-    standing = {p.final.key: p for p in planned if p.final is not None and p.predicted}
-    found = []
-    for item in planned:
-        if item in open_cells and item.final is not None and not store.has(item.final.key):
-            known = standing.get(item.final.key)
-            if known is not None and records.predictions_hold(board.folder, known.record or {}):
-                found.append((item, known))
-    return found
+def _equal(board: Board, planned: list[Planned], wanted: Collection[Planned], store: Store) -> dict[Planned, str]:
+    """Return those of the wanted cells that end in the stage of another cell, planned now or not, with its name.
+
+    That cell's predictions stand.
+    """
+    finals = {p: p.final.key for p in wanted if p.final is not None and not store.has(p.final.key)}
+    if not finals:
+        return {}
+    own = {p.cell.name for p in planned}
+    others = (records.read_or_none(board.folder, cell.name) for cell in board.cells if cell.name not in own)
+    standing = {
+        known["final"]: known
+        for known in (*(p.record for p in planned), *others)
+        if known is not None and known["status"] == "ok"
+    }
+    found = {p: standing[key] for p, key in finals.items() if key in standing}
+    return {p: known["cell"] for p, known in found.items() if records.predictions_hold(board.folder, known)}
 
 
 def need(stage: Stage, store: Store, todo: dict[str, Stage]) -> None:

@@ -53,7 +53,7 @@ def workload():
     todo = [cell(), cell(), cell(stale=True)]
     planned = [*(cell(done=True) for _ in range(4)), cell(reason="x"), cell(failed=True), cell(failed=True), *todo]
     return SimpleNamespace(
-        planned=planned, todo_cells=todo, rescore=[], equal=[], stages=dict.fromkeys(range(20)), references=30, stored=12,
+        planned=planned, todo_cells=todo, rescore=[], equal={}, stages=dict.fromkeys(range(20)), references=30, stored=12,
         todo=dict.fromkeys(range(8)), minutes=130.0, slots=2,
     )  # fmt: skip
 
