@@ -20,6 +20,7 @@ check: $(VENV)/.dev       ## lint, format, types, and committed tables against t
 	$(BIN)/cdner table laner-ablations --check
 	$(BIN)/cdner table laner-budget --check
 	$(BIN)/cdner table label-normalization --check
+	$(BIN)/cdner table lar-low-resource --check
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -33,6 +34,7 @@ tables: $(VENV)/.embedded ## write the committed tables anew
 	$(BIN)/cdner table laner-ablations --write
 	$(BIN)/cdner table laner-budget --write
 	$(BIN)/cdner table label-normalization --write
+	$(BIN)/cdner table lar-low-resource --write
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "cdner needs Python 3.11 or newer; say make PYTHON=python3.12")'
