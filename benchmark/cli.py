@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from benchmark import __version__
-from benchmark.errors import CdnerError, StoreError
+from benchmark.errors import CdnerError, FetchError, StoreError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -210,7 +210,9 @@ def density(chosen: argparse.Namespace) -> int:
     for name in chosen.texts:
         lines = texts.units(name, unit=chosen.unit, data=data_folder(chosen), cards=card_folders(chosen))
         lines = texts.prepared(lines, tokens=chosen.tokens, lower=chosen.lower)
-        found[Path(name).name] = measure(lines, smoothing=chosen.smoothing, start=chosen.start)
+        short = [Path(other).name for other in chosen.texts]
+        label = Path(name).name if short.count(Path(name).name) == 1 else name
+        found[label] = measure(lines, smoothing=chosen.smoothing, start=chosen.start)
     what = f"bigrams of {'lower-cased ' * chosen.lower}{chosen.tokens}"
     how = f"add-{chosen.smoothing:g}" if chosen.smoothing else "no smoothing"
     settings = f"{what}, {how}, {'with' if chosen.start else 'no'} start sign, unit: {chosen.unit}"
@@ -388,6 +390,8 @@ def table(chosen: argparse.Namespace) -> int:
     board = read_board(chosen.board, card_folders(chosen), settings=False)
     if chosen.write is not None or chosen.check is not None:
         return committed_tables(board, chosen)
+    if chosen.metric != "f1" and not chosen.per_type:
+        raise CdnerError(f"--metric {chosen.metric} is of types: say --per-type TARGET too.")
     shape = next((s for s in ("errors", "audit") if getattr(chosen, s)), "types" if chosen.per_type else "rows")
     print_tables(
         board, chosen.format, chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type, worst=chosen.worst,
@@ -725,13 +729,15 @@ def show_cases(chosen: argparse.Namespace) -> int:
     from benchmark.corpus.corpus import load_split
     from benchmark.report import cases
     from benchmark.run.record import predictions_path
-    from benchmark.score.protocols import Gold, read_predictions
+    from benchmark.score.protocols import Gold, read_predictions, relabel
 
     if chosen.against is None or chosen.name != "cases":
         raise CdnerError("cases are of two cells: cdner show CELL cases --against CELL.")
     sides = [planned_cell(name, chosen) for name in (chosen.cell, chosen.against)]
     for board, cell, item in sides:
-        if item.transfer is None or not item.predicted:
+        if item.reason is not None:
+            raise CdnerError(f"{cell.name} is skipped: {item.reason}")
+        if not item.predicted:
             raise CdnerError(
                 f"{cell.name} has no good record of what its plan says now; run it first: "
                 f"cdner run {board.name} --only '{cell.name}'"
@@ -745,9 +751,16 @@ def show_cases(chosen: argparse.Namespace) -> int:
         )
     split = load_split(tested.card, "test", data_folder(chosen))
     gold = [Gold(s.id, s.words, s.spans or ()) for s in split.sentences]
+    if first.method.level == "general":
+        gold = relabel(gold, tested.general)
     said = [read_predictions(predictions_path(board.folder, cell.name)) for board, cell, _ in sides]
     every = cases.cases(gold, *said)
-    known = [] if tested.card.knowledge is None else explained.published(tested.card, data_folder(chosen))
+    known = []
+    if chosen.explanations and tested.card.knowledge is not None:
+        try:
+            known = explained.published(tested.card, data_folder(chosen))
+        except FetchError as error:
+            tell(f"without explanations: {error}")
     found = cases.explained(every[: chosen.limit], known, chosen.explanations)
     names = {key: kind.name for key, kind in tested.card.types.items()}
     say(cases.render(found, (one.name, other.name), names, len(every)))
@@ -1015,7 +1028,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--against", metavar="CELL", help="with `cases`: sentences on which the two cells differ")
     verb.add_argument("--limit", type=positive, default=10, metavar="N", help="of sentences (default: 10)")
     verb.add_argument(
-        "--explanations", type=int, default=1, metavar="N", help="nearest ones of each sentence (default: 1)"
+        "--explanations", type=whole, default=1, metavar="N", help="nearest ones of each sentence (default: 1)"
     )
     verb.add_argument("--build", action="store_true", help="build the stages that are not in the store first")
 
@@ -1042,6 +1055,11 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
     return number
+
+
+def whole(text: str) -> int:
+    """Return a whole number, 0 or more."""
+    return 0 if text == "0" else positive(text)
 
 
 def not_negative(text: str) -> float:

@@ -534,14 +534,15 @@ class Lar(Method):
 
         Raises Unsupported for an order or a selection that LAR cannot do, PlanError for a model that is not there.
         """
-        s, spec, target = settings, transfer.spec, transfer.target
+        s, spec = settings, transfer.spec
         if spec.order != "sequence":
             raise Unsupported("LAR learns the source before it aligns the target; say `order: sequence`.")
         if spec.select == "source-dev":
             raise Unsupported("LAR does not select on source dev; say `select: target-dev` or `select: last`.")
-        strange = [kind for kind in ([] if isinstance(s.ask, str) else s.ask) if kind not in target.types]
+        tested = transfer.tested
+        strange = [kind for kind in ([] if isinstance(s.ask, str) else s.ask) if kind not in tested.types]
         if strange:
-            raise Unsupported(f"ask names {', '.join(strange)}, and {target.name} has {', '.join(target.types)}.")
+            raise Unsupported(f"ask names {', '.join(strange)}, and {tested.name} has {', '.join(tested.types)}.")
         if s.ask == "dev" and spec.select != "target-dev":
             raise Unsupported("`ask: dev` learns from target dev which types gain; say `select: target-dev`.")
         for shape in ("typed", "lar"):

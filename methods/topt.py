@@ -45,6 +45,7 @@ from benchmark.run.stage import Made, Stage
 from benchmark.work import Work
 
 PROMPT = "topt-explain-1"
+WORDS = ("published", "generate", "none")  # what `knowledge` may be beside a file or a dataset
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,12 @@ def explain(
     llm: Llm,
     negative: Sequence[str],
     boilerplate: Sequence[str],
+    rules: int,
 ) -> None:
     """Ask a language model about every mention of train, and write what it says.
 
     names   key and name of each type
+    rules   `knowledge.RULES`: what is cleaned and marked, and how, is shared code
 
     explanations.json   all answers, in the form of the published ones
     split.jsonl         those that explain, as text
@@ -142,7 +145,7 @@ def explain(
     found = [Explained(*one, asked.text) for one, asked in zip(about, came, strict=True)]
     kept, failed = knowledge.cleaned(found, negative, boilerplate)
     knowledge.write(work.folder / "explanations.json", found)
-    knowledge.as_split(train.corpus, kept).to_jsonl(work.folder / "split.jsonl")
+    knowledge.as_split(train.corpus, kept, named).to_jsonl(work.folder / "split.jsonl")
     told = knowledge.statistics(kept, 0, train)
     figures = {**asdict(told), **told.rates, "not explained": failed, "llm tokens": tokens_of(came)}
     (work.folder / "knowledge.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf8")
@@ -225,7 +228,7 @@ class _Stages:
         elif s.mixed:
             raise Unsupported("explanations of other domains are mixed into explanations, not into other text.")
         else:
-            text = find_text(name)
+            text = find_text(name, "knowledge", WORDS)
         recipe = Recipe(
             epochs=s.mask_epochs, lr=s.mask_lr, batch=s.mask_batch, warmup=s.warmup, schedule=s.schedule,
             weight_decay=s.weight_decay, clip=s.clip, precision=s.precision,
@@ -249,20 +252,15 @@ class _Stages:
         Raises Unsupported where it shows none.
         """
         target = self.target
-        if not target.train.mentions and not isinstance(target.train, Made):
+        if name == "published":
+            return knowledge.of_target(target, self.transfer.data)
+        if name != "generate":
+            return knowledge.explaining(target, knowledge.read(Path(name).expanduser()))
+        if not target.train.mentions:
             raise Unsupported(
                 f"{self.transfer.spec.regime} shows no mention of {target.name} to explain; say `knowledge: none`."
             )
-        if name == "generate":
-            return Made(target.name, "knowledge", (), self.explaining())
-        if name == "published":
-            if target.card.knowledge is None:
-                raise Unsupported(
-                    f"no explanations of {target.name} are published; say `knowledge: generate`, or name a file."
-                )
-            return knowledge.of_target(target, self.transfer.data)
-        kept, _ = knowledge.shown(knowledge.read(Path(name).expanduser()), target.train)
-        return knowledge.as_split(target.name, kept)
+        return Made(target.name, "knowledge", (), self.explaining())
 
     def explaining(self) -> Stage:
         """Return the stage that asks a language model for explanations."""
@@ -281,6 +279,7 @@ class _Stages:
             llm=llm,
             negative=list(s.negative),
             boilerplate=list(s.boilerplate),
+            rules=knowledge.RULES,
         )
 
     def mixed(self) -> list[Split]:
@@ -289,11 +288,15 @@ class _Stages:
         if not s.mixed:
             return []
         others = [name for name in s.mixed_from if name != self.target.name]
-        pool = [one for name in others for one in knowledge.published(load_card(name), self.transfer.data)]
+        pool = [one for name in others for one in self.published(name)]
         if len(pool) < s.mixed:
             raise Unsupported(f"{s.mixed} explanations are to be mixed in, and {', '.join(others)} have {len(pool)}.")
         random.Random(self.seed).shuffle(pool)
         return [knowledge.as_split(f"mixed into {self.target.name}", pool[: s.mixed])]
+
+    def published(self, name: str) -> list[Explained]:
+        """Return the explanations that are published of a corpus."""
+        return knowledge.published(load_card(name, self.transfer.cards), self.transfer.data)
 
     def train(self, domains: Sequence[Domain], dev: Split | None, *, init: Stage | None, source: bool = False) -> Stage:
         """Return a stage of text-to-text NER."""

@@ -18,9 +18,10 @@ from benchmark.corpus.card import Card
 from benchmark.corpus.corpus import Sentence, Split
 from benchmark.corpus.fetch import locate_knowledge
 from benchmark.corpus.transfer import Domain
-from benchmark.errors import DataError
+from benchmark.errors import DataError, Unsupported
 from benchmark.score.spans import Span
 
+RULES = 1  # rises when a change here could change what is asked, kept or marked
 MARK = "named"  # the type of the spans of an explanation's words
 NEGATIVE = ("however", "However", "not appropriate", "not accurate", "I cannot")  # the authors' code
 BOILERPLATE = (r"Thank you for.*?\.", r"I'm here to .*?\.")
@@ -117,19 +118,26 @@ def cleaned(
     return kept, dropped
 
 
-def as_split(corpus: str, found: Iterable[Explained]) -> Split:
+def as_split(corpus: str, found: Iterable[Explained], names: Mapping[str, str] | None = None) -> Split:
     """Return explanations as sentences of words, with their marks.
+
+    names   key of a type -> its name, where explanations tell types by names; else their keys are marked
 
     >>> told = Explained("Ada runs", "Ada Lund", "person", "Ada is a person , for Ada runs")
     >>> [(x.start, x.end) for x in as_split("quay", [told]).sentences[0].spans]
     [(0, 1), (3, 4)]
     """
-    return Split(corpus, "knowledge", tuple(_sentence(corpus, n, one) for n, one in enumerate(found)))
+    named = names or {}
+    return Split(
+        corpus,
+        "knowledge",
+        tuple(_sentence(corpus, n, one, named.get(one.type, one.type)) for n, one in enumerate(found)),
+    )
 
 
-def _sentence(corpus: str, number: int, one: Explained) -> Sentence:
+def _sentence(corpus: str, number: int, one: Explained, name: str) -> Sentence:
     words = tuple(one.explanation.split())
-    wanted = [*one.mention.split(), one.type]
+    wanted = [*one.mention.split(), *name.split()]
     places = sorted({words.index(word) for word in wanted if word in words})
     return Sentence(f"{corpus}/knowledge/{number}", words, tuple(Span(n, n + 1, MARK) for n in places))
 
@@ -143,7 +151,8 @@ class Statistics:
     strange        explanations of what is no mention of train, left out
     tokens         words of the explanations, between blanks
     sentences      of the explanations, by the marks that end them
-    mentions       of train
+    mentions       of train, each sentence's mention of a type once
+    explained      of those, the ones with an explanation
     """
 
     texts: int
@@ -152,11 +161,12 @@ class Statistics:
     tokens: int
     sentences: int
     mentions: int
+    explained: int
 
     @property
     def fail_rate(self) -> float:
         """The share of train's mentions that are not explained."""
-        return 1 - self.explanations / self.mentions if self.mentions else 0.0
+        return 1 - self.explained / self.mentions if self.mentions else 0.0
 
     @property
     def rates(self) -> Mapping[str, float]:
@@ -177,7 +187,8 @@ def statistics(found: Sequence[Explained], strange: int, train: Split) -> Statis
         strange=strange,
         tokens=sum(len(one.explanation.split()) for one in found),
         sentences=sum(len(sentences(one.explanation)) for one in found),
-        mentions=len(mentions(train)),
+        mentions=len(set(mentions(train))),
+        explained=len({one[:3] for one in found}),
     )
 
 
@@ -191,6 +202,18 @@ def sentences(text: str) -> list[str]:
 
 
 def of_target(target: Domain, data: Path | None = None) -> Split:
-    """Return the published explanations of what a target's train shows, as text."""
-    kept, _ = shown(published(target.card, data), target.train)
+    """Return the published explanations of what a target's train shows, as text.
+
+    Raises Unsupported where there are none.
+    """
+    if target.card.knowledge is None:
+        raise Unsupported(f"no explanations of {target.name} are published: its card names none.")
+    return explaining(target, published(target.card, data))
+
+
+def explaining(target: Domain, found: Iterable[Explained]) -> Split:
+    """Return the explanations of what a target's train shows, as text. Raises Unsupported where there are none."""
+    kept, _ = shown(found, target.train)
+    if not kept:
+        raise Unsupported(f"no mention of {target.name} that train shows here is explained.")
     return as_split(target.name, kept)

@@ -67,10 +67,15 @@ class Auxiliary:
 
         >>> Auxiliary.read("fraction-0.1+similar-0.3"), Auxiliary.read("supervised")
         (('fraction-0.1', 'similar', 0.3), ('supervised', '', 0.0))
+        >>> Auxiliary.read("supervised+random-0.5+on-conll2003")
+        ('supervised+on-conll2003', 'random', 0.5)
         """
-        regime, _, added = label.rpartition("+")
-        choose, _, share = added.partition("-")
-        return (regime, choose, float(share)) if choose in CHOICES else (label, "", 0.0)
+        parts = label.split("+")
+        for part in parts:
+            choose, _, share = part.partition("-")
+            if choose in CHOICES:
+                return "+".join(other for other in parts if other is not part), choose, float(share)
+        return label, "", 0.0
 
     def check(self, spec: "Spec") -> None:
         """Raise PlanError for what means nothing in a transfer."""
@@ -161,14 +166,14 @@ class Spec:
 
     @property
     def learned_from(self) -> tuple[str, ...]:
-        """Return the sources as tables name them: those that each target has, then `others`.
+        """Return the sources as tables name them: those that each target has, then the pool of others.
 
         >>> Spec(("conll2003", "ai", "music"), "politics", pool=("ai", "music", "politics")).learned_from
-        ('conll2003', 'others')
+        ('conll2003', 'others of ai, music, politics')
         """
         if not self.pool:
             return self.sources
-        return (*(name for name in self.sources if name not in self.pool), "others")
+        return (*(name for name in self.sources if name not in self.pool), f"others of {', '.join(self.pool)}")
 
     @property
     def tested(self) -> str:
@@ -321,6 +326,7 @@ class Transfer:
     chain       targets that are learned before the target, in their order
     evaluated   the domain whose test words are predicted, where it is not the target
     data        the folder that the corpora are from, for what else a card names; None: as the environment says
+    cards       folders of cards of the user's own
     """
 
     spec: Spec
@@ -331,6 +337,7 @@ class Transfer:
     chain: tuple[Domain, ...] = ()
     evaluated: Domain | None = None
     data: Path | None = None
+    cards: tuple[Path, ...] = ()
 
     @property
     def tested(self) -> Domain:
@@ -402,7 +409,7 @@ def build(
         corpus = corpora(spec.evaluate, data=data, cards=cards)
         unseen = Domain(corpus.card, words_only(corpus.train), None)
         evaluated = next((d for d in (*sources, *chain) if d.name == spec.evaluate), unseen)
-    return Transfer(spec, tuple(sources), target, words_only(corpus.test), added, tuple(chain), evaluated, data)
+    return Transfer(spec, tuple(sources), target, words_only(corpus.test), added, tuple(chain), evaluated, data, cards)
 
 
 def chosen(auxiliary: Auxiliary, target: Domain, pool: Sequence[Domain], draw: int) -> tuple[Domain, ...]:

@@ -157,7 +157,7 @@ class MaskedTexts:
 def windowed(splits: Sequence[Split], text: Text | None, texts: Texts, cache: Path | None) -> Dataset:
     """Return the windows of some text, a row each: `ids`, `first` (where each word starts), `marks`, `length`."""
     disable_progress_bar()
-    about = [texts.features.identity, VERSION, [s.hash for s in splits], None if text is None else text.identity]
+    about = [texts.features.identity, VERSION, [s.hash for s in splits], text and text.ingredient()]
 
     def rows() -> Iterator[dict[str, Any]]:
         for words, marks in _marked(splits, text):

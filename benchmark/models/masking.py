@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy
 
 from benchmark.corpus.corpus import Split
 from benchmark.corpus.module import Batches, BucketBatches
-from benchmark.errors import PlanError
+from benchmark.errors import PlanError, nearest
 from benchmark.models import backbones, training
 from benchmark.models.backbones import Backbone, WordPieces
 from benchmark.models.encoders import TransformerWords
@@ -67,9 +67,10 @@ class Text:
             yield str(row[column or "text"])
 
 
-def find_text(name: str) -> Text:
+def find_text(name: str, setting: str = "dapt", words: Sequence[str] = ("target", "published")) -> Text:
     """Return the text called `name`: a file, one sentence or paragraph a line; or `owner/dataset[:split[:column]]`.
 
+    setting, words   who asks, and what else may stand there
     Raises PlanError where there is neither.
     """
     path = Path(name).expanduser()
@@ -78,7 +79,10 @@ def find_text(name: str) -> Text:
             return Text(path.name, hashlib.file_digest(stream, "sha256").hexdigest(), str(path.resolve()))
     repository = name.partition(":")[0]
     if path.suffix or repository.count("/") != 1 or repository.startswith((".", "/", "~")):
-        raise PlanError(f"dapt: there is no text file {name!r}, and it is no dataset of the hub (owner/name).")
+        raise PlanError(
+            f"{setting}: there is no text file {name!r}, and it is no dataset of the hub (owner/name)."
+            f"{nearest(name, words)} It may also be {' or '.join(words)}."
+        )
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
@@ -86,7 +90,7 @@ def find_text(name: str) -> Text:
         revision = HfApi().dataset_info(repository, timeout=10).sha
     except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError, ValueError) as error:
         raise PlanError(
-            f"dapt: {name!r} is no file, and the hub did not give it as a dataset ({type(error).__name__})."
+            f"{setting}: {name!r} is no file, and the hub did not give it as a dataset ({type(error).__name__})."
         ) from None
     return Text(name, str(revision))
 
@@ -94,7 +98,7 @@ def find_text(name: str) -> Text:
 def windows(texts: Sequence[Split], text: Text | None, features: WordPieces, cache: Path | None = None) -> Dataset:
     """Return the windows of some text, a row each: `ids` (sub-words), `first` (where each word starts), `length`."""
     disable_progress_bar()
-    about = [features.identity, VERSION, [s.hash for s in texts], None if text is None else text.identity]
+    about = [features.identity, VERSION, [s.hash for s in texts], text and text.ingredient()]
     key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
 
     def rows() -> Iterator[dict[str, Any]]:

@@ -29,9 +29,9 @@ class Case:
 def cases(gold: Sequence[Gold], first: Sequence[Prediction], second: Sequence[Prediction]) -> list[Case]:
     """Return the sentences in which the cells differ, those in which they differ most in hits first."""
     found = []
-    others = {p.id: p.spans for p in second}
-    for truth, one in zip(gold, first, strict=True):
-        a, b = set(one.spans), set(others[one.id])
+    said = [{p.id: p.spans for p in predicted} for predicted in (first, second)]
+    for truth in gold:
+        a, b = (set(spans[truth.id]) for spans in said)
         if a != b:
             right = set(truth.spans)
             gain = len(a & right) - len(b & right)

@@ -18,8 +18,8 @@ def adapting(
     dapt   `target`: the words of the target's train and dev; `published`: explanations of the mentions that train shows
            (`corpus.knowledge`); else what `find_text` finds, where `{target}` stands for the target's name, so that
            one variant serves several targets
-    Raises Unsupported for a backbone without sub-words, or a target without explanations; PlanError where there is no
-    such text.
+    Raises Unsupported for a backbone without sub-words, or where no mention that train shows is explained; PlanError
+    where there is no such text.
     """
     if dapt is None:
         return None
@@ -28,8 +28,6 @@ def adapting(
     target = transfer.target
     own = [target.train, *([target.dev] if target.dev is not None else [])] if dapt == "target" else []
     if dapt == "published":
-        if target.card.knowledge is None:
-            raise Unsupported(f"no explanations of {target.name} are published; say `dapt: target`, or name a text.")
         own = [of_target(target, transfer.data)]
     texts = [words_only(split) for split in own]
     text = None if texts else find_text(dapt.replace("{target}", target.name))

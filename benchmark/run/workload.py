@@ -19,7 +19,12 @@ from benchmark.run.plan import Board
 from benchmark.run.stage import Stage
 from benchmark.run.store import MANIFEST, Store
 
-RATE = {"train": 1200.0, "adapt": 1200.0, "tag": 4000.0}  # words a second and slot, until the store knows better
+RATE = {
+    "train": 1200.0,
+    "adapt": 1200.0,
+    "pretrain": 1200.0,
+    "tag": 4000.0,
+}  # words a second and slot, until the store knows better
 OVERHEAD = 0.5  # seconds of a stage beside its work
 
 

@@ -144,7 +144,7 @@ class _Counted:
         """Return what was counted."""
         codes, counts = _merged(self.runs)
         firsts = np.bincount(codes >> 32, weights=counts, minlength=len(self.ids))
-        seen = len(self.ids) - ("" in self.ids)
+        seen = len(self.ids) - ("" in self.ids) - (START in self.ids)  # the start sign follows nothing
         bits = np.log2(firsts[codes >> 32] + smoothing * seen) - np.log2(counts + smoothing)
         weighed = bits * (counts / max(1, counts.sum()))
         bigrams: list[Array] = [np.empty(0, np.int64)]
@@ -161,7 +161,7 @@ class _Counted:
         return Density(
             units=self.units,
             tokens=self.tokens,
-            vocabulary=seen - (START in self.ids),
+            vocabulary=seen,
             pairs=len(codes),
             lengths=np.concatenate(bigrams) + (0 if self.start else 1),
             bigrams=np.concatenate(bigrams),

@@ -1,5 +1,6 @@
 """Case studies: sentences on which two cells differ."""
 
+from benchmark.cli import main
 from benchmark.corpus.knowledge import Explained
 from benchmark.report.cases import cases, explained, render
 from benchmark.score.protocols import Gold, Prediction
@@ -44,3 +45,18 @@ def test_they_are_set_side_by_side():
         "  2    -",
         "  why  Rome is location: people lives there in it",
     ]
+
+
+def test_cases_are_of_two_cells(capsys):
+    assert main(["show", "demo/tagger/demo-news--demo-cinema/supervised/seed1", "cases"]) == 1
+    assert capsys.readouterr().err == "cdner: cases are of two cells: cdner show CELL cases --against CELL.\n"
+
+
+def test_a_cell_without_a_record_is_told(capsys, monkeypatch):
+    monkeypatch.delenv("CDNER_RESULTS")
+    cell = "demo/lookup/demo-news--demo-cinema/supervised/seed1"
+
+    assert main(["show", cell, "cases", "--against", cell]) == 1
+    assert (
+        "has no good record of what its plan says now; run it first: cdner run demo --only" in capsys.readouterr().err
+    )

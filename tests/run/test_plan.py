@@ -105,7 +105,7 @@ def test_others_are_sources_of_each_other(board):
         "tagger/conll2003+ai--music/supervised/seed1",
         "tagger/conll2003+ai+music--movie/supervised/seed1",
     ]
-    assert {cell.sources for cell in read_board(folder).expected()} == {("conll2003", "others")}
+    assert {cell.sources for cell in read_board(folder).expected()} == {("conll2003", "others of ai, music")}
 
 
 def test_a_chain_is_a_cell_after_each_of_its_targets(board):

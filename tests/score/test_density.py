@@ -20,7 +20,7 @@ def plainly(lines, smoothing=0.0, start=False):
         for a, b in pairwise(words):
             pairs[a, b] = pairs.get((a, b), 0) + 1
             firsts[a] = firsts.get(a, 0) + 1
-    vocabulary, total = len({word for words in units for word in words}), sum(pairs.values())
+    vocabulary, total = len({word for words in units for word in words} - {"<s>"}), sum(pairs.values())
     found = []
     for words in units:
         each = [

@@ -23,8 +23,8 @@ def test_a_line_a_text_under_how_it_was_counted():
     assert lines[5].split()[:5] == ["two", "2", "5", "2", "2"]
 
 
-def test_a_text_without_a_bigram_has_dashes_for_figures():
-    assert "nan" in table({"none": measure([])}, "").lower()
+def test_a_text_without_a_bigram_has_no_variance():
+    assert table({"none": measure([])}, "").splitlines()[4].split() == ["none", "0", "0", "0", "0", "nan"]
 
 
 def test_every_unit_is_a_line_of_csv():
