@@ -52,11 +52,14 @@ def test_cases_are_of_two_cells(capsys):
     assert capsys.readouterr().err == "cdner: cases are of two cells: cdner show CELL cases --against CELL.\n"
 
 
-def test_a_cell_without_a_record_is_told(capsys, monkeypatch):
-    monkeypatch.delenv("CDNER_RESULTS")
-    cell = "demo/lookup/demo-news--demo-cinema/supervised/seed1"
+def test_a_cell_without_a_record_is_told(tmp_path, capsys):
+    folder = tmp_path / "results" / "small"
+    folder.mkdir(parents=True)
+    (folder / "plan.yaml").write_text("variants: {lookup: {method: lookup}}\ntransfers: [{targets: [demo-cinema]}]\n")
+    cell = "small/lookup/--demo-cinema/in-domain/seed1"
 
     assert main(["show", cell, "cases", "--against", cell]) == 1
-    assert (
-        "has no good record of what its plan says now; run it first: cdner run demo --only" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "cdner: lookup/--demo-cinema/in-domain/seed1 has no good record of what its plan says now; run it first: "
+        "cdner run small --only 'lookup/--demo-cinema/in-domain/seed1'\n"
     )
