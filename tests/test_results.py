@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
-from models.conftest import save_bert, save_t5
+from models.conftest import save_bert, save_causal, save_t5
 
 from benchmark.cli import main, parser
 from benchmark.corpus.corpus import load
@@ -94,7 +94,8 @@ def hub(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("hub")
     save_any_t5 = partial(save_t5, sentinels=20)
     for name, save in (
-        ("google/flan-t5-base", save_any_t5), ("google/flan-t5-large", save_any_t5), ("bert-base-cased", save_bert)
+        ("google/flan-t5-base", save_any_t5), ("google/flan-t5-large", save_any_t5), ("bert-base-cased", save_bert),
+        ("meta-llama/Llama-2-7b-hf", partial(save_causal, kind="llama")),
     ):  # fmt: skip
         repository = folder / f"models--{name.replace('/', '--')}"
         save(repository / "snapshots" / ("0" * 40))

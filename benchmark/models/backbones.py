@@ -279,6 +279,14 @@ def _begin_words_with_blanks(tokenizer: Any) -> None:
             step.add_prefix_space = True
 
 
+def config_of(backbone: Backbone) -> Any:
+    """Return the configuration of a transformer."""
+    from transformers import AutoConfig
+
+    where, options = where_of(backbone)
+    return AutoConfig.from_pretrained(where, **options)
+
+
 def _positions(where: str, options: dict[str, Any]) -> int:
     from transformers import AutoConfig
 

@@ -5,7 +5,8 @@ Two steps: `train_text2text` makes a model out of splits, from pre-trained weigh
 Decoding is greedy. `free`: any sub-word may follow any other. `grounded`: a mention is a run of the sentence's own
 sub-words and a type one of the options (`benchmark.models.grammar`).
 
-Backbones   `minilm-seq2seq` (`benchmark.models.copying`), T5's family by hub id or folder
+Backbones   `minilm-seq2seq` (`benchmark.models.copying`), T5's family by hub id or folder; causal language models, such
+            as Llama's (`benchmark.models.causal`)
 Prompt      [instruction] options, then the sentence, word by word, so that a copied word is made of the same sub-words
 Shapes      B prompts, L sub-words of a prompt, M sub-words of a target, V vocabulary
 """
@@ -21,13 +22,15 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from transformers import AutoModel, AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
+from transformers.pytorch_utils import Conv1D
 
 from benchmark.corpus.corpus import Sentence, Split
 from benchmark.corpus.module import Batches, BucketBatches
 from benchmark.errors import PlanError
 from benchmark.models import backbones, formats, grammar, training
 from benchmark.models.backbones import Backbone, WordPieces, windows
+from benchmark.models.causal import ANSWER, SHARE, Causal, is_causal
 from benchmark.models.copying import CopyingTransformer
 from benchmark.models.formats import Format, Reading
 from benchmark.models.grammar import Nodes, Sentences, Standing
@@ -109,11 +112,17 @@ class Texts:
 
     def __init__(self, backbone: Backbone, prompting: Prompting, sources: Mapping[str, str] | None = None) -> None:
         self.sources = dict(sources or {})
-        self.shape, self.prompting, self.features = prompting.shape, prompting, _pieces(backbone)
+        self.shape, self.prompting = prompting.shape, prompting
+        self.causal = backbone.name != "minilm-seq2seq" and is_causal(backbones.config_of(backbone))
+        self.features = _pieces(backbone, ends=not self.causal)
         self.tokenizer = self.features.tokenizer
-        self.pad, [*_, self.end] = int(self.tokenizer.pad_token_id), self.features.suffix
+        self.tail = self.encode(ANSWER) if self.causal else self.features.suffix
+        self.end = int(self.tokenizer.eos_token_id) if self.causal else self.features.suffix[-1]
+        self.pad = self.end if self.tokenizer.pad_token_id is None else int(self.tokenizer.pad_token_id)
         self.start = self.features.prefix[0] if self.features.prefix else self.pad  # T5's decoder begins with padding
         self.longest = self.whole if backbone.name == "minilm-seq2seq" else None
+        if self.causal:
+            self.longest = len(self.features.prefix) + self.features.room - self.whole
         self.cased = "A" in self.tokenizer.decode(self.encode("Aa"))
 
     def encode(self, text: str) -> list[int]:
@@ -127,6 +136,8 @@ class Texts:
     @property
     def whole(self) -> int:
         """The sub-words of the longest prompt."""
+        if self.causal:
+            return int(SHARE * (len(self.features.prefix) + self.features.room))
         return len(self.features.prefix) + self.features.room + len(self.features.suffix)
 
     def lacking(self) -> list[str]:
@@ -147,7 +158,7 @@ class Texts:
         options   key of a type -> its name
         """
         opened = self.opened(list(options.values()))
-        room = self.whole - len(opened) - len(self.features.suffix)
+        room = self.whole - len(opened) - len(self.tail)
         if room < self.whole // 8:
             raise PlanError(
                 f"the options take {len(opened)} of the {self.whole} sub-words of a prompt, and leave too few for a "
@@ -163,12 +174,11 @@ class Texts:
         self, number: int, sentence: Sentence, options: Mapping[str, str], opened: Sequence[int], room: int
     ) -> Iterator[Row]:
         """Yield the windows of a sentence of which so many sub-words stand in a prompt."""
-        suffix = self.features.suffix
         pieces = [piece[:room] for piece in self.pieces(sentence.words)]
         for start, stop, own_start, own_stop in windows([len(piece) for piece in pieces], room):
             shown = pieces[start:stop]
             spans = [s for s in sorted(sentence.spans or ()) if start <= s.start and s.end <= stop]
-            ids = [*opened, *(i for piece in shown for i in piece), *suffix]
+            ids = [*opened, *(i for piece in shown for i in piece), *self.tail]
             moved = [Span(s.start - start, s.end - start, s.type) for s in spans]
             yield Row(number, start, (own_start, own_stop), shown, ids, len(opened), self.target(shown, moved, options))
 
@@ -214,9 +224,10 @@ class Texts:
         }
 
 
-def _pieces(backbone: Backbone) -> WordPieces:
+def _pieces(backbone: Backbone, ends: bool = True) -> WordPieces:
+    """Return the sub-words of a backbone, one of which ends a text where that is asked for."""
     found = backbones.features(backbone)
-    if not isinstance(found, WordPieces) or not found.suffix:
+    if not isinstance(found, WordPieces) or (ends and not found.suffix):
         raise PlanError(f"the backbone {backbone.name!r} has no sub-word that ends a text; flan-t5-base's has one.")
     return found
 
@@ -276,13 +287,18 @@ class Hub(nn.Module):
         return found.logits[:, -1].float(), found.past_key_values
 
 
-def bare(backbone: Backbone) -> Hub | CopyingTransformer:
+Net = Hub | CopyingTransformer | Causal
+
+
+def bare(backbone: Backbone) -> Net:
     """Return the pre-trained model of a backbone. What has no weights is random: seed torch before."""
     where, options = backbones.where_of(backbone)
     if backbone.name == "minilm-seq2seq":
         return CopyingTransformer(
             AutoModel.from_pretrained(where, use_safetensors=True, dtype=torch.float32, **options)
         )
+    if is_causal(backbones.config_of(backbone)):
+        return Causal(AutoModelForCausalLM.from_pretrained(where, use_safetensors=True, dtype=torch.float32, **options))
     try:
         model = AutoModelForSeq2SeqLM.from_pretrained(where, use_safetensors=True, dtype=torch.float32, **options)
     except ValueError as error:
@@ -296,7 +312,7 @@ def bare(backbone: Backbone) -> Hub | CopyingTransformer:
 class TextModel(training.Learner):
     """A text-to-text model while it is trained, and while it writes."""
 
-    def __init__(self, net: Hub | CopyingTransformer) -> None:
+    def __init__(self, net: Net) -> None:
         super().__init__()
         self.net = net
 
@@ -379,7 +395,7 @@ class Adapter:
         return {"kind": self.kind, "options": dict(self.options)}
 
 
-def adapted(net: Hub | CopyingTransformer, adapter: Adapter | None, *, fresh: bool) -> Any:
+def adapted(net: Net, adapter: Adapter | None, *, fresh: bool) -> Any:
     """Return a network of which only an adapter is trained; and with `fresh`, what no pre-training has seen.
 
     Raises PlanError for an adapter that peft does not know, or that does not fit.
@@ -393,8 +409,12 @@ def adapted(net: Hub | CopyingTransformer, adapter: Adapter | None, *, fresh: bo
             "adapters need the package peft, which is not installed: pip install 'cdner[adapters]'."
         ) from None
 
-    where = ["q", "v"] if isinstance(net, Hub) else r".*\.attention\.self\.(query|value)"
+    where: Any = ["q", "v"] if isinstance(net, Hub) else r".*\.attention\.self\.(query|value)"
+    if isinstance(net, Causal):
+        where = r".*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj|c_attn|query_key_value)"
     more: dict[str, Any] = {"feedforward_modules": []} if adapter.kind == "IA3" else {}  # peft wants them named
+    if adapter.kind == "LORA" and any(isinstance(module, Conv1D) for module in net.modules()):
+        more["fan_in_fan_out"] = True  # GPT-2 keeps its weights the other way round
     new = ["crossattention", "words", "copies"] if fresh and isinstance(net, CopyingTransformer) else None
     try:
         config = get_peft_config(
@@ -408,14 +428,14 @@ def adapted(net: Hub | CopyingTransformer, adapter: Adapter | None, *, fresh: bo
 # ---------------------------------------------------------------------------------------------- the steps
 
 
-def save(net: Hub | CopyingTransformer, folder: Path, backbone: Backbone, extra: Mapping[str, Any]) -> None:
+def save(net: Net, folder: Path, backbone: Backbone, extra: Mapping[str, Any]) -> None:
     """Write weights and description into a folder."""
     save_model(net, str(folder / "model.safetensors"))
     about = {"backbone": asdict(backbone), **extra}
     (folder / "model.json").write_text(json.dumps(about, indent=1), encoding="utf8")
 
 
-def load(folder: Path) -> tuple[Hub | CopyingTransformer, Backbone]:
+def load(folder: Path) -> tuple[Net, Backbone]:
     """Read what `save` wrote."""
     about = json.loads((folder / "model.json").read_text(encoding="utf8"))
     backbone = Backbone(**about["backbone"])

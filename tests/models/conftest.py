@@ -4,11 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import pre_tokenizers
+from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
+from tokenizers.models import Unigram
 from transformers import (
     BertConfig,
     BertModel,
     BertTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaModel,
     RobertaTokenizer,
@@ -80,6 +86,31 @@ def save_t5(folder: Path, seed: int = 0, sentinels: int = 0) -> Path:
     )
     torch.manual_seed(seed)
     T5ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+def save_causal(folder: Path, kind: str) -> Path:
+    """Save a causal model of 2 layers over letters, Llama's kind (which begins a text with a sign) or GPT-2's."""
+    signs = [*LETTERS[:26], *LETTERS[:26].upper(), *":;,.()=>"]
+    pieces = ["<unk>", "<s>", "</s>", "▁", *signs, *(f"▁{sign}" for sign in signs)]
+    scores = [(piece, 0.0 if n < 3 else -2.0) for n, piece in enumerate(pieces)]
+    raw = Tokenizer(Unigram(scores, unk_id=0))
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    if kind == "llama":
+        raw.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=raw, unk_token="<unk>", bos_token="<s>", eos_token="</s>", model_max_length=256
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    size = {"vocab_size": len(pieces), "bos_token_id": 1, "eos_token_id": 2}
+    if kind == "llama":
+        config = LlamaConfig(
+            hidden_size=48, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+            max_position_embeddings=256, **size,
+        )  # fmt: skip
+        LlamaForCausalLM(config).save_pretrained(folder)
+    else:
+        GPT2LMHeadModel(GPT2Config(n_embd=48, n_layer=2, n_head=4, n_positions=256, **size)).save_pretrained(folder)
     return folder
 
 
