@@ -163,7 +163,8 @@ def test_a_text_that_is_not_there_is_refused(name):
     with pytest.raises(PlanError) as refused:
         find_text(name)
     assert str(refused.value) == (
-        f"dapt: there is no text file {name!r}, and it is no dataset of the hub (owner/name)."
+        f"dapt: there is no text file {name!r}, and it is no dataset of the hub (owner/name). It may also be target or "
+        "published."
     )
 
 
