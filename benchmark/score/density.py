@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-BLOCK = 16 << 20  # bytes of text that are counted at once
+BLOCK = 32 << 20  # bytes of text that are counted at once
 MOST_BITS = 63  # of a number that is sorted
 START = "\x02"  # stands before the first token of a unit, where one is asked for
 
@@ -153,7 +153,7 @@ class _Counted:
         self.spilled.seek(0)
         for _ in range(self.blocks):
             block = _Block(*(np.load(self.spilled) for _ in _Block._fields))
-            places = np.searchsorted(codes, block.codes)
+            places = np.arange(len(codes)) if self.blocks == 1 else np.searchsorted(codes, block.codes)
             bigrams.append(block.bigrams)
             for values, found in ((bits, sums), (weighed, entropies)):
                 each = np.repeat(values[places], block.counts)
