@@ -14,7 +14,10 @@ def render(card: Card) -> RenderableType:
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
-    for name, value in (("licence", card.licence), ("cite", card.cite), ("card", str(card.path))):
+    told = "" if card.knowledge is None else card.knowledge.url or _origin(card.knowledge)
+    for name, value in (
+        ("licence", card.licence), ("cite", card.cite), ("explanations", told), ("card", str(card.path))
+    ):  # fmt: skip
         if value:
             facts.add_row(name, Text(value))
     sizes = Table(box=None, padding=(0, 2, 0, 0))
