@@ -105,7 +105,9 @@ class TaggerModel(training.Learner):
         self.tags = tags_of(types)
         self.head = nn.Linear(int(encoder.width), len(self.tags))  # type: ignore[arg-type]
         self.crf = CRF(len(self.tags), batch_first=True) if crf else None
+        self.recipe = Recipe(epochs=1)
         self.weights: Tensor | None = None
+        self.steps = 1
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the scores of every tag (B, T, K)."""
