@@ -210,7 +210,7 @@ def _merged(runs: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
     if len(runs) == 1:
         return runs[0]
     codes = np.sort(np.concatenate([np.empty(0, np.int64), *(run[0] for run in runs)]))
-    codes = codes[_begins(codes)]  # np.unique is 20 times slower where most are different
+    codes = codes[_begins(codes)]  # np.unique hashes, which is slow where most are different
     counts = np.zeros(len(codes), np.int64)
     for own, often in runs:
         counts[np.searchsorted(codes, own)] += often
