@@ -437,10 +437,82 @@ def print_tables(
         else:
             rows.extend(tables.rows(cells, records, protocol=protocol, types=level))
     colour = format == "terminal" and out.is_terminal
-    if worst and shape == "rows" and format not in ("csv", "json"):
-        rows = [tables.with_worst(table) for table in tables.tables(rows)]
+    if shape == "rows" and format not in ("csv", "json"):
+        laid_out = [tables.with_worst(table) if worst else table for table in tables.tables(rows)]
+        rows = list(tables.with_evidence(laid_out))
     text = tables.render(rows, format, width=out.width if format == "terminal" else 80, colour=colour)
     print(text.rstrip("\n"))  # noqa: T201
+
+
+def compare(chosen: argparse.Namespace) -> int:
+    """Say in two lines who of two variants wins where, and whether it is more than noise."""
+    from benchmark.report import compare as shown
+    from benchmark.report import rows
+
+    first, second = chosen.first, chosen.second
+    boards = {name.rpartition("/")[0] for name in (first, second) if "/" in name}
+    if chosen.board is not None:
+        boards.add(chosen.board)
+    if len(boards) > 1:
+        raise CdnerError(f"{first} and {second} are of different boards: a test wants one board, with the same plan.")
+    first, second = (name.rpartition("/")[2] for name in (first, second))
+    board = the_board(boards.pop() if boards else None, (first, second), chosen)
+    found = shown.compare(first, second, board.expected(), rows.load(board.folder), types=chosen.types)
+    say(shown.render(found, chosen.format).rstrip("\n"))
+    return 0
+
+
+def the_board(name: str | None, variants: tuple[str, str], chosen: argparse.Namespace) -> Any:
+    """Return a board: the one that is named, else the only one that has both variants."""
+    from benchmark.run.plan import boards, read_board
+
+    cards = card_folders(chosen)
+    if name is not None:
+        return read_board(name, cards, settings=False)
+    every = [read_board(name, cards, settings=False) for name in boards()]
+    fitting = [b for b in every if {*variants} <= {cell.variant for cell in b.expected()}]
+    if len(fitting) != 1:
+        told = ", ".join(b.name for b in fitting) or "none"
+        raise CdnerError(
+            f"the boards that have both {variants[0]} and {variants[1]}: {told}. Name one: --board BOARD, or "
+            f"BOARD/{variants[0]}."
+        )
+    return fitting[0]
+
+
+def ranks(chosen: argparse.Namespace) -> int:
+    """Print, and draw, average ranks over targets."""
+    import fnmatch
+
+    from benchmark.report import compare as shown
+    from benchmark.report import rows
+    from benchmark.report.layout import tables
+    from benchmark.run.plan import read_board
+
+    board = read_board(chosen.board, card_folders(chosen), settings=False)
+    cells = [
+        cell
+        for cell in board.expected()
+        if any(fnmatch.fnmatch(cell.variant, glob) for glob in chosen.variant or ["*"])
+        and (not chosen.target or cell.target in chosen.target)
+    ]
+    laid_out = tables(rows.rows(cells, rows.load(board.folder), types=chosen.types))
+    groups = [[row for row in table.rows if isinstance(row, rows.Row)] for table in laid_out]
+    able = [(table, group) for table, group in zip(laid_out, groups, strict=True) if len({r.target for r in group}) > 1]
+    if not able:
+        raise CdnerError(f"no table of {board.name} has two targets, so there is nothing to rank over.")
+    if len(able) > 1 and chosen.out:
+        raise CdnerError(
+            f"{board.name} has {len(able)} tables with several targets, and a figure shows one: name the targets of "
+            "one of them (--target) or its variants (--variant)."
+        )
+    for table, group in able:
+        found = shown.rank(group)
+        say(f"{table.title}\n\n{shown.told(found)}\n")
+        for path in chosen.out:
+            shown.draw(found, f"{board.name}: strict F1, {chosen.types} types", path)
+            say(f"written: {path}")
+    return 0
 
 
 def curve(chosen: argparse.Namespace) -> int:
@@ -1001,6 +1073,23 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--check", type=Path, nargs="*", metavar="PAGE", help="fail where such a table is not what the records say"
     )
+
+    verb = add("compare", compare, "cdner compare laner tagger --board minilm")
+    verb.add_argument("first", metavar="A", help="a variant; put its board and a slash before it if several have it")
+    verb.add_argument("second", metavar="B", help="another variant of the same board")
+    verb.add_argument("--board", metavar="BOARD", help="default: the only board that has both")
+    verb.add_argument("--types", choices=("fine", "general"), default="fine")
+    verb.add_argument("--format", choices=("terminal", "markdown", "csv", "json"), default="terminal")
+
+    verb = add("ranks", ranks, "cdner ranks minilm --target ai --target music --out ranks.pdf")
+    verb.add_argument("board", metavar="BOARD")
+    verb.add_argument("--target", action="append", metavar="CORPUS", help="rank over these; may be given again")
+    verb.add_argument("--variant", action="append", metavar="GLOB", help="rank these; may be given again")
+    verb.add_argument("--types", choices=("fine", "general"), default="fine")
+    verb.add_argument(
+        "--out", type=Path, nargs="+", default=[], metavar="FILE",
+        help="the critical-difference diagram: .png, .svg, .pdf",
+    )  # fmt: skip
 
     verb = add("curve", curve, "cdner curve label-normalization --target ai --out ai.pdf")
     verb.add_argument("board", metavar="BOARD")

@@ -1,6 +1,7 @@
 """Rows laid out as tables: what stands where, its marks, and the title and footer around it.
 
 tables   rows -> Table     nothing in one column that may not be compared
+with_evidence              each table of scores followed by intervals, ranks, and what could have been detected
 Table    title, heads, lines of Entry, notes, footer
 Entry    one box: a number or a word, and its marks
 Marks    the letters and daggers of a table, and the notes that explain them
@@ -19,6 +20,7 @@ from typing import Any
 from benchmark.report.rows import (
     AUDIT,
     ERRORS,
+    INTERVALS,
     METRICS,
     NO_RECORD,
     AnyRow,
@@ -30,9 +32,15 @@ from benchmark.report.rows import (
     apart,
     grouped,
 )
+from benchmark.score.statistics import Ranks, ranks
 
 DASH = "—"
 SELECTED = {"last": "last model"}  # what is not here reads "selected on <rule>"
+BOLD = (
+    "the best of its column and what cannot be told from it: paired tests over the same sentences and seeds, corrected "
+    "for their number, at 5%; where fewer than two variants have three seeds or draws, the best as printed"
+)
+RANKED = "the ranks that the tests leave open, among the variants with three seeds or draws; bold: rank 1 is open"
 TONES = {"failed": "red", "skipped": "yellow", "missing": "dim", "general only": "dim"}
 
 
@@ -119,9 +127,101 @@ def _score_table(rows: list[Row], targets: list[str], versions: list[str]) -> Ta
     labels = 1 + backbones
     heads = ["variant", *(["backbone"] if backbones else []), *_heads(targets), *(["average"] if averaged else [])]
     title = _title(f"{rows[0].protocol} F1", rows, versions)
-    lines = transposed([col if i < labels else _crowned(col) for i, col in enumerate(transposed(lines))])
+    tied = {target: _tied(rows, target) for target in targets}
+    variants = [own[0].variant for own in grouped(rows, lambda row: row.variant)]
+    columns = transposed(lines)
+    for i, target in enumerate(targets, start=labels):
+        first = tied[target]
+        columns[i] = _crowned(columns[i]) if first is None else [
+            replace(e, best=v in first) for e, v in zip(columns[i], variants, strict=True)
+        ]  # fmt: skip
+    if averaged and all(first is None for first in tied.values()):
+        columns[-1] = _crowned(columns[-1])
+    lines = transposed(columns)
     notes = marks.notes + _dashes(rows, lines, averaged)
+    if any(first is not None for first in tied.values()):
+        notes.append(("bold", BOLD))
     return Table(title, [Entry(h) for h in heads], lines, notes, _footer(rows, backbones), [*rows], labels)
+
+
+def _tied(rows: Sequence[Row], target: str) -> set[str] | None:
+    """Return the variants that are best on a target or cannot be told from the best; None where nothing was tested."""
+    known = [row for row in rows if row.target == target and row.tied is not None]
+    return {row.variant for row in known if row.tied} if known else None
+
+
+def with_evidence(laid_out: Sequence[Table]) -> list[Table]:
+    """Return tables, those of scores with ranks followed by what their numbers are worth: intervals and ranks."""
+    found = []
+    for table in laid_out:
+        found.append(table)
+        own = [row for row in table.rows if isinstance(row, Row)]
+        if any(row.rank_low is not None for row in own):
+            found.append(_evidence_table(own, table.title))
+    return found
+
+
+def _evidence_table(rows: list[Row], title: str) -> Table:
+    """Lay out intervals and ranks, variants by targets; and the average rank over targets that have all variants."""
+    rows = [row for row in rows if row.low is not None]
+    targets = list(dict.fromkeys(row.target for row in rows))
+    average = average_ranks(rows)
+    lines = []
+    for own in grouped(rows, lambda row: row.variant):
+        at = {row.target: row for row in own}
+        values = [_interval(at[t]) if t in at else Entry(DASH, tone="dim") for t in targets]
+        mean = None if average is None else average.average.get(own[0].variant)
+        rank = [] if average is None else [Entry(DASH, tone="dim") if mean is None else Entry("", mean)]
+        lines.append([Entry(own[0].variant), *values, *rank])
+    heads = ["variant", *_heads(targets), *([] if average is None else ["average rank"])]
+    notes = [("(a–b)", RANKED)]
+    if any(row.interval == INTERVALS[2] for row in rows):
+        notes.append(
+            ("(s)", "an interval of the sentences only: fewer than three seeds, so neither rank nor tie group")
+        )
+    if average is not None:
+        p = "" if average.p is None else f", Friedman p = {average.p:.2g}"
+        near = f"two ranks less than {average.critical:.2f} apart cannot be told apart (Nemenyi, 5%)"
+        notes.append(("average rank", f"over {average.sets} targets{p}; {near}"))
+    smallest = [
+        f"{t} {found:.1f}"
+        for t in targets
+        for found in [next((row.detectable for row in rows if row.target == t and row.detectable is not None), None)]
+        if found is not None
+    ]
+    footer = (
+        f"smallest difference of two variants found with 80% probability: {', '.join(smallest)}" if smallest else ""
+    )
+    what = title.partition(" · ")
+    return Table(
+        f"95% intervals and ranks of {what[0]} · {what[2]}", [Entry(h) for h in heads], lines, notes, footer, []
+    )
+
+
+def _interval(row: Row) -> Entry:
+    """Return an interval, and the ranks that the tests leave open; the tie group of the best is bold."""
+    part = "(s)" if row.rank_low is None else _span(row.rank_low, row.rank_high)
+    return Entry(f"{row.low:.1f} to {row.high:.1f}", part=part, best=bool(row.tied))
+
+
+def _span(low: int, high: int | None) -> str:
+    """Return ranks as they are printed.
+
+    >>> _span(1, 3), _span(2, 2)
+    ('(1–3)', '(2)')
+    """
+    return f"({low})" if low == high else f"({low}–{high})"
+
+
+def average_ranks(rows: Sequence[Row]) -> Ranks | None:
+    """Return the average ranks of the variants with a number on every target; None where two or two are lacking."""
+    targets = list(dict.fromkeys(row.target for row in rows))
+    scores = {
+        own[0].variant: {row.target: row.f1 for row in own if row.f1 is not None}
+        for own in grouped(rows, lambda row: row.variant)
+    }
+    whole = {name: [at[t] for t in targets] for name, at in scores.items() if len(at) == len(targets)}
+    return ranks(whole) if len(whole) > 1 and len(targets) > 1 else None
 
 
 def _heads(targets: Sequence[str]) -> list[str]:

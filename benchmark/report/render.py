@@ -143,7 +143,7 @@ def _raised(letters: str) -> str:
 
 
 def _is_letter(mark: str) -> bool:
-    return mark.isascii() and mark.isalpha()
+    return mark.isascii() and mark.isalpha() and len(mark) < 3
 
 
 _RAISED = dict(zip("abcdefghijklmnopqrstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖ𐞥ʳˢᵗᵘᵛʷˣʸᶻ", strict=True))

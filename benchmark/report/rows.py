@@ -13,21 +13,27 @@ import gc
 import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmark import RECORD_SCHEMA
 from benchmark.errors import RecordError, UnknownName, nearest
 from benchmark.score.protocols import PROTOCOLS, Counts
+from benchmark.score.statistics import Column, standings
 
 Record = dict[str, Any]
 T = TypeVar("T")
 
 NO_RECORD = "no record"
 LEVELS = ("fine", "general")
+INTERVALS = ("seeds and sentences", "draws and sentences", "sentences only")
 METRICS = {"f1": "F1", "precision": "precision", "recall": "recall"}  # of a type
 ERRORS = {"hit": "hits", "type": "wrong type", "boundary": "boundary", "missed": "missed", "spurious": "spurious"}
 AUDIT = {  # the fields of `benchmark.score.grounding.Audit`
@@ -123,6 +129,13 @@ class Row(Summary):
     metrics: dict[str, float | None]
     f1: float | None
     std: float | None
+    low: float | None = None  # the 95% interval of F1
+    high: float | None = None
+    interval: str | None = None  # what it holds: one of INTERVALS
+    rank_low: int | None = None  # the best rank in its column that the tests leave open
+    rank_high: int | None = None
+    tied: bool | None = None  # the best of its column, or not told from it; None: no test
+    detectable: float | None = None  # the smallest difference that its column would have shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +205,20 @@ def _read(path: Path) -> Record:
             f"{path}: the record has schema {record['schema']}, this version reads up to {RECORD_SCHEMA}. "
             "A newer cdner wrote it: use that one."
         )
+    for level, counts in (record.get("sentences") or {}).items():
+        record["sentences"][level] = _packed(path, counts)
     return record
+
+
+def _packed(path: Path, counts: Any) -> NDArray[np.int32]:
+    """Return the counts of each sentence as an array (n, 3): as lists, those of 10,000 records fill a laptop."""
+    try:
+        flat = np.fromiter(chain.from_iterable(counts), dtype=np.int32)
+        return flat.reshape(len(counts), 3)
+    except (TypeError, ValueError, OverflowError):
+        raise RecordError(
+            f"{path}: `sentences` is not a list of [hit, extra, missed]. Mend or delete it and run the board again."
+        ) from None
 
 
 def _by_cell(records: Iterable[Record]) -> dict[str, Record]:
@@ -234,11 +260,14 @@ def rows(
     A metric is the mean over cells of each cell's metric. `std` is the sample deviation (n - 1) of F1 over all cells
     of a row, draws x seeds taken together; None for a single cell. Cells scored under differing versions of a corpus
     or of the scorer are never averaged: they make two rows. A method of level `general` has no number in `fine` rows.
+    Intervals, ranks and ties are those of `benchmark.score.statistics`; records have the counts of each sentence for
+    `strict` alone, so other protocols have none.
     """
     check("protocol", protocol, PROTOCOLS)
     find = partial(_scores, types=types, protocol=protocol)
     found = _gather(cells, records, types=types, find=find, lacks=f"not scored under {protocol}")
-    return [_row(common, ok, protocol) for common, ok in found]
+    listed = [(_row(common, ok, protocol), ok) for common, ok in found]
+    return _weighed(listed, types) if protocol == "strict" else [row for row, _ in listed]
 
 
 def error_rows(cells: Iterable[Cell], records: Iterable[Record], *, types: str = "fine") -> list[ErrorRow]:
@@ -302,6 +331,65 @@ def _row(common: dict[str, Any], ok: list[Outcome], protocol: str) -> Row:
     names = ["f1", "precision", "recall", *each[0]] if each else ["f1", "precision", "recall"]
     means = {name: _mean([m[name] for m in each if name in m]) for name in dict.fromkeys(names)}
     return Row(**common, protocol=protocol, metrics=means, f1=means["f1"], std=_deviation([m["f1"] for m in each]))
+
+
+def columns(cells: Iterable[Cell], records: Iterable[Record], *, types: str = "fine") -> list[tuple[list[Row], Column]]:
+    """Return the rows of `rows` with numbers, column by column of their tables, each with the statistics behind it."""
+    find = partial(_scores, types=types, protocol="strict")
+    found = _gather(cells, records, types=types, find=find, lacks="not scored under strict")
+    return [
+        (rows, column)
+        for group in _alike([(_row(common, ok, "strict"), ok) for common, ok in found], types)
+        for rows, column in [([row for row, _ in group], _column(group, types))]
+    ]
+
+
+def _alike(listed: list[tuple[Row, list[Outcome]]], types: str) -> list[list[tuple[Row, list[Outcome]]]]:
+    """Return the rows that have counts of sentences, in groups that stand in one column of a table."""
+    counted = [(row, ok) for row, ok in listed if ok and all(len(_sentences(o, types)) for o in ok)]
+
+    def column(item: tuple[Row, list[Outcome]]) -> Hashable:
+        row, ok = item
+        alike = (tuple(row.sources), row.target, row.regime, row.select, row.order, row.dev, row.scorer)
+        return *alike, row.corpora.get(row.target), tuple(sorted({len(_sentences(o, types)) for o in ok}))
+
+    return grouped(counted, column)
+
+
+def _sentences(outcome: Outcome, types: str) -> Any:
+    return ((outcome.record or {}).get("sentences") or {}).get(types, ())
+
+
+def _column(group: list[tuple[Row, list[Outcome]]], types: str) -> Column:
+    """Return the statistics of a column: each row's units are its draws, where there are several, else its seeds."""
+    counts: dict[str, dict[Hashable, Any]] = {}
+    for row, ok in group:
+        by_draw = len(row.planned_draws) > 1
+        units = grouped(ok, lambda o: o.cell.draw if by_draw else o.cell.seed)  # noqa: B023 - called at once
+        counts[row.variant] = {
+            (by_draw, unit[0].cell.draw if by_draw else unit[0].cell.seed): np.array(
+                [_sentences(o, types) for o in unit]
+            )
+            for unit in units
+        }
+    return Column(counts)
+
+
+def _weighed(listed: list[tuple[Row, list[Outcome]]], types: str) -> list[Row]:
+    """Return the rows with their intervals, ranks and ties."""
+    known: dict[int, Row] = {}
+    for group in _alike(listed, types):
+        column = _column(group, types)
+        found = standings(column)
+        for row, _ in group:
+            estimate = column.single(row.variant)
+            low, high = estimate.interval()
+            kind = INTERVALS[2 if not estimate.whole else int(len(row.planned_draws) > 1)]
+            told = replace(row, low=low, high=high, interval=kind, detectable=found.detectable)
+            if standing := found.of.get(row.variant):
+                told = replace(told, rank_low=standing.rank[0], rank_high=standing.rank[1], tied=standing.tied)
+            known[id(row)] = told
+    return [known.get(id(row), row) for row, _ in listed]
 
 
 def _type_row(common: dict[str, Any], ok: list[Outcome], protocol: str, name: str | None, metric: str) -> TypeRow:

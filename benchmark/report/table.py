@@ -2,13 +2,13 @@
 
 rows.py     load                         folder         -> records
             rows, error_rows, audit_rows, type_rows  cells, records -> Row, ErrorRow, AuditRow, TypeRow
-layout.py   tables, with_worst           rows           -> Table
+layout.py   tables, with_evidence, with_worst  rows     -> Table
 render.py   render                       rows or tables -> str    one of FORMATS
 
 Each file imports only from those above it.
 """
 
-from benchmark.report.layout import DASH, SELECTED, TONES, Entry, Marks, Table, tables, with_worst
+from benchmark.report.layout import DASH, SELECTED, TONES, Entry, Marks, Table, tables, with_evidence, with_worst
 from benchmark.report.render import FORMATS, Markup, render
 from benchmark.report.rows import (
     AUDIT,
@@ -62,5 +62,6 @@ __all__ = [
     "rows",
     "tables",
     "type_rows",
+    "with_evidence",
     "with_worst",
 ]
