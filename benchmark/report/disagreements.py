@@ -1,6 +1,7 @@
 """Where the papers' numbers disagree: with themselves, with each other, with the corpora.
 
 find      papers, cards -> Finding   everything that is recomputed and does not come out
+tables    findings -> Table          one a kind
 page      findings -> str            as the documentation has them, in Markdown
 
 What a column, a row or a claim is recomputed from is a formula in the paper's own file. It is worked out on bounds: a
@@ -14,13 +15,18 @@ in formulas   the columns of the row by name; `target`, the row's corpus
 
 import ast
 import operator
+import re
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmark.corpus.card import Card, find_cards, load_card
 from benchmark.errors import PublishedError
+from benchmark.report.layout import Entry, Table
 from benchmark.report.published import Claim, Line, Number, Paper, Papers, Printed, Value, of_table, said
+from benchmark.report.render import render
 from benchmark.report.rows import grouped
 
 KINDS = {
@@ -45,6 +51,7 @@ class Finding:
     found: str
     why: str
     target: str | None = None
+    counted: str | None = None  # of a corpus: `test sentences`, `types`
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ class Formula:
             return functions[node.func.id](*(self._value(one, names, functions) for one in node.args))
         known = ", ".join([*names, *functions])
         raise PublishedError(
-            f"{self.where}: the formula {self.text!r} has {ast.unparse(node)!r}, expected numbers, + - * /, and {known}."
+            f"{self.where}: the formula {self.text!r} has {ast.unparse(node)!r}, expected numbers, + - * / and {known}."
         )
 
 
@@ -225,6 +232,7 @@ def find(papers: Papers, cards: Mapping[str, Card] | None = None) -> list[Findin
             found += _repeated(desk, table)
         for claim in paper.claims:
             found += _claimed(desk, claim)
+        found += _contradicted(paper)
     every = {paper: [n for t in papers[paper].tables for n, _ in of_table(papers[paper], t)] for paper in papers}
     for own in every.values():
         found += _twice(own)
@@ -249,7 +257,8 @@ def _recomputed(desk: Desk, table: Printed) -> list[Finding]:
         if printed is None:
             continue
         cells = desk.cells(table, line)
-        target = said(table, line, next(c for c in table.columns if c.name == column))["target"]
+        facts = said(table, line, next(c for c in table.columns if c.name == column))
+        target = facts["target"]
         where = f"{desk.paper.paper}, {table.table}, {line.row}, {column}"
         names = {**cells, "target": target}
         worked = Formula(formula, where).work_out(names, desk.functions(where))
@@ -258,14 +267,25 @@ def _recomputed(desk: Desk, table: Printed) -> list[Finding]:
             continue
         data = _is_data(formula)
         corpus = next((c for c in desk.cards if f"'{c}'" in formula), None) or target
-        why = f"{_short(formula)} of the card of {corpus}" if data else _short(formula)
+        why = f"the card of {corpus}" if data else _short(formula)
         found.append(
             Finding(
-                "data" if data else "itself", desk.paper.paper, table.table, f"{line.row}, {_head(table, column)}",
-                printed.printed, _shown(worked.mid, printed), why, target,
-            )  # fmt: skip
+                "data" if data else "itself",
+                desk.paper.paper,
+                table.table,
+                f"{line.row}, {_head(table, column)}",
+                printed.printed,
+                _shown(worked, printed),
+                why,
+                target,
+                _counted(facts) if data else None,
+            )
         )
     return found
+
+
+def _counted(facts: Mapping[str, Any]) -> str:
+    return "types" if facts["metric"] == "types" else f"{facts['split']} {facts['metric']}"
 
 
 def _claimed(desk: Desk, claim: Claim) -> list[Finding]:
@@ -284,7 +304,28 @@ def _claimed(desk: Desk, claim: Claim) -> list[Finding]:
     if worked is None or Bounds.of(value, claim.unit == "count").meets(worked):
         return []
     kind = "data" if _is_data(claim.formula) else "text"
-    return [Finding(kind, desk.paper.paper, claim.where, "text", value.printed, _shown(worked.mid, value), quoted)]
+    return [Finding(kind, desk.paper.paper, claim.where, "text", value.printed, _shown(worked, value), quoted)]
+
+
+def _contradicted(paper: Paper) -> list[Finding]:
+    """Return what a paper says in one place, and otherwise in another."""
+    found = []
+    for group in grouped([c for c in paper.claims if c.of], lambda c: c.of):
+        first = group[0]
+        found += [
+            Finding(
+                "text",
+                paper.paper,
+                claim.where,
+                str(claim.of),
+                f"“{claim.says}”",
+                f"“{first.says}” ({first.where})",
+                f"{claim.stated}; {first.where}: {first.stated}",
+            )
+            for claim in group[1:]
+            if claim.stated != first.stated
+        ]
+    return found
 
 
 def _above(desk: Desk, claim: Claim, quoted: str) -> list[Finding]:
@@ -305,8 +346,15 @@ def _above(desk: Desk, claim: Claim, quoted: str) -> list[Finding]:
             own = f"{high}, {at}" if high not in names else f"{at}, {_head(table, high)}"
             beside = low if low not in names else _head(table, low)
             found.append(
-                Finding("text", desk.paper.paper, table.table, own, first.printed, f"{second.printed} ({beside})",
-                        f"{claim.where}: {quoted}")  # fmt: skip
+                Finding(
+                    "text",
+                    desk.paper.paper,
+                    table.table,
+                    own,
+                    first.printed,
+                    f"{second.printed} ({beside})",
+                    f"{claim.where}: {quoted}",
+                )
             )
     return found
 
@@ -324,8 +372,16 @@ def _each(desk: Desk, claim: Claim, quoted: str) -> list[Finding]:
         printed = Value.of(dict(zip([c.name for c in table.columns], line.values.split(), strict=True))[column])
         if worked is not None and own is not None and printed is not None and not own.meets(worked):
             found.append(
-                Finding("data", desk.paper.paper, table.table, f"{line.row}, {_head(table, column)}", printed.printed,
-                        _shown(worked.mid, printed), quoted, target)  # fmt: skip
+                Finding(
+                    "data",
+                    desk.paper.paper,
+                    table.table,
+                    f"{line.row}, {_head(table, column)}",
+                    printed.printed,
+                    _shown(worked, printed),
+                    quoted,
+                    target,
+                )
             )
     return found
 
@@ -335,6 +391,7 @@ def _repeated(desk: Desk, table: Printed) -> list[Finding]:
     found = []
     for column in table.columns:
         if column.formula is not None:
+            found += _same_means(desk, table, column.name, column.formula)
             continue
         at: dict[tuple[str, Any, Any], str] = {}
         for line in table.rows:
@@ -346,10 +403,46 @@ def _repeated(desk: Desk, table: Printed) -> list[Finding]:
             key = (cell, facts["target"], facts["metric"])
             if key in at:
                 found.append(
-                    Finding("repeated", desk.paper.paper, table.table, f"{line.row}, {_head(table, column.name)}",
-                            value.printed, f"{value.printed} ({at[key]})", "the same to the last digit", facts["target"])  # fmt: skip
+                    Finding(
+                        "repeated",
+                        desk.paper.paper,
+                        table.table,
+                        f"{line.row}, {_head(table, column.name)}",
+                        value.printed,
+                        f"{value.printed} ({at[key]})",
+                        "the same to the last digit",
+                        facts["target"],
+                    )
                 )
             at.setdefault(key, line.row)
+    return found
+
+
+def _same_means(desk: Desk, table: Printed, column: str, formula: str) -> list[Finding]:
+    """Return rows whose numbers differ and yet give the same mean, to the last digit."""
+    at: dict[tuple[float, Any], Line] = {}
+    found = []
+    for line in table.rows if formula.startswith("mean(") else ():
+        names = desk.cells(table, line)
+        worked = Formula(formula, f"{desk.paper.paper}, {table.table}").work_out(names, desk.functions(""))
+        if worked is None:
+            continue
+        facts = said(table, line)
+        other = at.setdefault((round(worked.mid, 6), (facts["target"], facts["metric"])), line)
+        if other.values.split() != line.values.split():
+            values = (dict(zip(names, one.values.split(), strict=True))[column] for one in (line, other))
+            printed, beside = values
+            found.append(
+                Finding(
+                    "repeated",
+                    desk.paper.paper,
+                    table.table,
+                    f"{line.row}, {_head(table, column)}",
+                    printed,
+                    f"{beside} ({other.row})",
+                    f"other numbers, and the same mean: {worked.mid:.3f}",
+                )
+            )
     return found
 
 
@@ -361,7 +454,8 @@ def _key(n: Number) -> tuple[Any, ...]:
 def _twice(own: Sequence[Number]) -> list[Finding]:
     """Return what one paper prints twice of the same system, differently."""
     found = []
-    for group in grouped([n for n in own if n.system and n.metric], _key):
+    sizes = ("types", "sentences", "words", "mentions")
+    for group in grouped([n for n in own if n.metric and (n.system or n.metric in sizes)], _key):
         first = group[0]
         for n in group[1:]:
             if n.table == first.table or not _alike(first, n) or n.extras != first.extras:
@@ -369,10 +463,19 @@ def _twice(own: Sequence[Number]) -> list[Finding]:
             if not _same(first, n):
                 other = [m for m in own if m is not n and m.target == n.target and m.metric == n.metric
                          and m.printed == n.printed and m.system != n.system]  # fmt: skip
+                what = n.system or f"{n.metric} of {n.target}"
                 hint = f"; it is what {other[0].table} has for {other[0].row!r}" if other else ""
                 found.append(
-                    Finding("itself", n.paper, n.table, f"{n.row}, {n.column}", n.printed,
-                            f"{first.printed} ({first.table}, {first.row})", f"both are {n.system}{hint}", n.target)  # fmt: skip
+                    Finding(
+                        "itself",
+                        n.paper,
+                        n.table,
+                        f"{n.row}, {n.column}",
+                        n.printed,
+                        f"{first.printed} ({first.table}, {first.row})",
+                        f"both are {what}{hint}",
+                        n.target,
+                    )
                 )
     return found
 
@@ -387,6 +490,7 @@ def _across(every: Mapping[str, Sequence[Number]]) -> list[Finding]:
         both = any({tuple(n.extras) for n in group if n.paper == paper} == ways for paper in papers)
         firsts = [n for paper in papers for n in _firsts(n for n in group if n.paper == paper)]
         for i, n in enumerate(firsts):
+            told: dict[str, list[str]] = {}
             for m in firsts[:i]:
                 if n.paper == m.paper or not _alike(n, m):
                     continue
@@ -399,10 +503,11 @@ def _across(every: Mapping[str, Sequence[Number]]) -> list[Finding]:
                     why = f"one number, {_with(m)} in {m.paper} and {_with(n)} in {n.paper}"
                 else:
                     why = f"{n.system} {_with(n)} in {n.paper}, {_with(m)} in {m.paper}: no paper here has both"
-                found.append(
-                    Finding("papers", n.paper, n.table, f"{n.row}, {n.column}", n.printed,
-                            f"{m.printed} ({m.paper}, {m.table}, {m.row})", why, n.target)  # fmt: skip
-                )
+                told.setdefault(why, []).append(f"{m.printed} ({m.paper}, {m.table}, {m.row})")
+            found += [
+                Finding("papers", n.paper, n.table, f"{n.row}, {n.column}", n.printed, "; ".join(others), why, n.target)
+                for why, others in told.items()
+            ]
     return found
 
 
@@ -445,29 +550,75 @@ def _short(formula: str) -> str:
     return " ".join(formula.split())
 
 
-def _shown(number: float, like: Value) -> str:
-    """Return a number with as many digits as what is printed, and its suffix."""
+def _shown(worked: Bounds, like: Value) -> str:
+    """Return a number with as many digits as what is printed, and its suffix; a whole one that is exact, in full."""
+    number = worked.mid
+    if worked.low == worked.high and number == round(number):
+        return f"{number:,.0f}" if "," in like.printed else f"{number:.0f}"
     suffix = like.printed[-1] if like.printed[-1] in "kKM" else ""
     scaled = number / {"k": 1e3, "K": 1e3, "M": 1e6}.get(suffix, 1.0)
     sign = "+" if like.printed.startswith("+") and number >= 0 else ""
     return f"{sign}{scaled:.{like.digits}f}{suffix}"
 
 
-# As a page
+# Shown and committed
 
 
-def page(found: Sequence[Finding]) -> str:
-    """Return findings as Markdown: one table a kind."""
-    from tabulate import tabulate
+def tables(found: Sequence[Finding]) -> list[Table]:
+    """Return findings laid out, one table a kind."""
+    laid_out = []
+    for kind, title in KINDS.items():
+        own = [f for f in found if f.kind == kind]
+        if own:
+            heads = ["paper", "where", "cell", "printed", "recomputed, or the other", "why"]
+            lines = [[Entry(t) for t in (f.paper, f.table, f.cell, f.printed, f.found, f.why)] for f in own]
+            laid_out.append(
+                Table(f"{title} ({len(own)})", [Entry(h) for h in heads], lines, [], "", [*own], len(heads))
+            )
+    return laid_out
 
+
+def told(found: Sequence[Finding], width: int) -> str:
+    """Return findings as text for a terminal, three lines or so each."""
     parts = []
     for kind, title in KINDS.items():
         own = [f for f in found if f.kind == kind]
-        if not own:
-            continue
-        lines = [[f.paper, f.table, f.cell, f.printed, f.found, f.why] for f in own]
-        lines = [[text.replace("|", "\\|").replace("*", "\\*") for text in line] for line in lines]
-        heads = ["paper", "where", "cell", "printed", "recomputed, or the other", "why"]
-        grid = tabulate(lines, heads, tablefmt="pipe", disable_numparse=True)
-        parts.append(f"**{title}** ({len(own)})\n\n{grid}")
+        if own:
+            parts.append(f"{title} ({len(own)})")
+        for f in own:
+            what = f"{f.printed}; {f.found}" if kind == "repeated" else f"printed {f.printed}; found {f.found}"
+            lines = [f"{f.paper}, {f.table}: {f.cell}", f"  {what}", f"  {f.why}"]
+            parts.append("\n".join(textwrap.fill(x, width, subsequent_indent="    ") for x in lines))
     return "\n\n".join(parts) + "\n"
+
+
+def page(found: Sequence[Finding]) -> str:
+    """Return findings as Markdown."""
+    return render(tables(found), "markdown").strip("\n")
+
+
+_MARKS = re.compile(r"(<!-- cdner published -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def write(found: Sequence[Finding], path: Path) -> None:
+    """Write findings between the marks of a page."""
+    path.write_text(_marked(found, path), encoding="utf8", newline="\n")
+
+
+def check(found: Sequence[Finding], path: Path) -> None:
+    """Raise PublishedError where a page has other findings than these."""
+    if path.read_text(encoding="utf8") != _marked(found, path):
+        raise PublishedError(
+            f"{path}: its list of disagreements is not what the papers' files say. "
+            f"Write it anew: cdner published --write {path}."
+        )
+
+
+def _marked(found: Sequence[Finding], path: Path) -> str:
+    try:
+        old = path.read_text(encoding="utf8")
+    except OSError as error:
+        raise PublishedError(f"{path}: the page cannot be read ({error.strerror}).") from None
+    if not _MARKS.search(old):
+        raise PublishedError(f"{path}: there is no `<!-- cdner published -->` ... `<!-- end -->` in it; add the marks.")
+    return _MARKS.sub(lambda m: f"{m[1]}{page(found)}\n{m[3]}", old)

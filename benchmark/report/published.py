@@ -5,14 +5,14 @@ load     folders -> Papers    every paper, by name
 numbers  papers  -> Number    one printed number with all that is known of it
 tables   numbers -> Table     as the paper has them, or a target's numbers in one list
 
-A table's common facts stand once, its rows are systems, its columns targets; a row's `values` are what is printed there,
-between blanks, so that digits and signs are the paper's. What a column says goes before what its row says, and that
-before the table. The check that recomputes is `benchmark.report.disagreements`.
+A table's common facts stand once, its rows are systems, its columns targets; a row's `values` are what is printed
+there, between blanks, so that digits and signs are the paper's. What a column says goes before what its row says, and
+that before the table. The check that recomputes is `benchmark.report.disagreements`.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,7 +110,9 @@ class Facts(BaseModel):
     @classmethod
     def _known(cls, value: str | None) -> str | None:
         if value is not None and value not in PROTOCOLS:
-            raise ValueError(f"there is no protocol {value!r}.{nearest(value, PROTOCOLS)} There are: {_listed(PROTOCOLS)}")
+            raise ValueError(
+                f"there is no protocol {value!r}.{nearest(value, PROTOCOLS)} There are: {_listed(PROTOCOLS)}"
+            )
         return value
 
 
@@ -161,8 +163,8 @@ class Printed(Facts):
                 value = Value.of(cell)
                 if value is None and cell != "-":
                     raise ValueError(
-                        f"{where}, {head} is {cell!r}, expected a number as it is printed, such as 71.65, 15.0k, 0.88% or "
-                        "+5.77, or - where there is none"
+                        f"{where}, {head} is {cell!r}, expected a number as it is printed, such as 71.65, 15.0k, 0.88% "
+                        "or +5.77, or - where there is none"
                     )
                 if value is not None and value.mark and value.mark not in self.marks:
                     raise ValueError(f"{where}, {head} has the mark {value.mark!r}, which `marks` does not explain")
@@ -178,6 +180,7 @@ class Claim(BaseModel):
     printed, formula    a number, and how it is recomputed; without a formula nothing here can tell
     table, row, each    every number of a row, and one formula for all
     table, more         in each row the first column is above the second, or in each column the first row is
+    of, stated          what is said of something; another place may say it otherwise
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -192,6 +195,8 @@ class Claim(BaseModel):
     each: str | None = None
     more: tuple[str, str] | None = None
     columns: list[str] | None = None
+    of: str | None = None
+    stated: str | None = None
     notes: str | None = None
 
     @field_validator("more", mode="before")
@@ -201,9 +206,12 @@ class Claim(BaseModel):
 
     @model_validator(mode="after")
     def _one(self) -> "Claim":
-        kinds = [self.printed is not None, self.each is not None, self.more is not None]
-        if sum(kinds) != 1:
-            raise ValueError(f"the claim of {self.where} needs one of `printed`, `each` and `more`")
+        kinds = (self.printed, self.each, self.more, self.of)
+        if sum(kind is not None for kind in kinds) != 1:
+            raise ValueError(f"the claim of {self.where} needs one of `printed`, `each`, `more` and `of`")
+        for needed in ("row", "table") if self.each else ("table",) if self.more else ("stated",) if self.of else ():
+            if getattr(self, needed) is None:
+                raise ValueError(f"the claim of {self.where} needs `{needed}`")
         if self.printed is not None and Value.of(self.printed) is None:
             raise ValueError(f"the claim of {self.where}: printed is {self.printed!r}, expected a number as printed")
         return self
@@ -245,6 +253,7 @@ class Paper(BaseModel):
 
 
 Papers = dict[str, Paper]
+Same = dict[str, dict[str, Any]]  # our method -> settings that make it the printed system
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -281,12 +290,13 @@ def read(path: Path) -> Paper:
 def _told(error: ValidationError, found: Any) -> str:
     """Return the first thing that is wrong, with the place by the names that stand there."""
     first = error.errors(include_url=False)[0]
-    at, parts = found, []
+    at: Any = found
+    parts = []
     for step in first["loc"]:
-        inside = at[step] if isinstance(at, (list, dict)) and (isinstance(at, list) or step in at) else None
-        named = next((inside[k] for k in ("table", "row", "name", "where") if k in inside), None) if isinstance(inside, dict) else None
-        parts.append(str(named or step))
-        at = inside
+        there = isinstance(at, list) or (isinstance(at, dict) and step in at)
+        at = at[step] if there else None
+        names = [at[key] for key in ("table", "row", "name", "where") if key in at] if isinstance(at, dict) else []
+        parts.append(str(names[0] if names else step))
     where = ", ".join(part for part in parts if part not in ("tables", "rows"))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
@@ -344,6 +354,12 @@ class Number:
     notes: str | None
 
     @property
+    def place(self) -> str:
+        """The row as printed, and the column where that is no target's."""
+        named = (self.target or "", "average")
+        return self.row if self.column.lower() in named else f"{self.row}, {self.column}"
+
+    @property
     def percent(self) -> float:
         """The value in percent, where it is a score."""
         return self.value * 100 if self.unit == "share" else self.value
@@ -351,10 +367,15 @@ class Number:
 
 def numbers(papers: Papers) -> list[Number]:
     """Return every number of the papers' tables, in the order that they are printed."""
-    return [number for paper in papers.values() for table in paper.tables for number, _ in of_table(paper, table)]
+    return [number for number, _ in with_methods(papers)]
 
 
-def of_table(paper: Paper, table: Printed) -> list[tuple[Number, dict[str, dict[str, Any]]]]:
+def with_methods(papers: Papers) -> list[tuple[Number, Same]]:
+    """Return every number, each with our methods that are the same."""
+    return [one for paper in papers.values() for table in paper.tables for one in of_table(paper, table)]
+
+
+def of_table(paper: Paper, table: Printed) -> list[tuple[Number, Same]]:
     """Return the numbers of a table, each with our methods that are the same."""
     found = []
     for line in table.rows:
@@ -377,10 +398,13 @@ def of_table(paper: Paper, table: Printed) -> list[tuple[Number, dict[str, dict[
 
 def said(*parts: Facts) -> dict[str, Any]:
     """Return the facts that table, row and column say; of two the later."""
-    return {
-        name: next((getattr(p, name) for p in reversed(parts) if name in p.model_fields_set), field.get_default(call_default_factory=True))  # type: ignore[call-arg]
-        for name, field in Facts.model_fields.items()
-    }
+    found: dict[str, Any] = {name: getattr(_NOTHING, name) for name in Facts.model_fields}
+    for part in parts:
+        found |= {name: getattr(part, name) for name in part.model_fields_set if name in found}
+    return found
+
+
+_NOTHING = Facts()
 
 
 # Chosen and shown
@@ -408,7 +432,9 @@ def chosen(
         kept = [n for n in kept if n.target == one]
     if not kept:
         asked = {"paper": paper, "system": system, "target": target}
-        raise UnknownName(f"nothing is published of {', '.join(f'{k} {v}' for k, v in asked.items() if v)} together; ask for less.")
+        raise UnknownName(
+            f"nothing is published of {', '.join(f'{k} {v}' for k, v in asked.items() if v)} together; ask for less."
+        )
     return kept
 
 
@@ -424,24 +450,60 @@ def _named(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def tables(papers: Papers, found: Sequence[Number], *, listed: bool = False) -> list[Table]:
-    """Return numbers laid out: as the papers have them; or `listed`, one a line and one table a metric."""
-    if listed:
-        groups = grouped(found, lambda n: (n.target, n.types, n.metric, n.split if n.unit == "count" else None))
-        return [_list(group) for group in groups]
-    return [_as_printed(papers[group[0].paper], group) for group in grouped(found, lambda n: (n.paper, n.table))]
+    """Return numbers laid out: as the papers have them; or `listed`, one a line, scores first and then all else."""
+    if not listed:
+        return [_as_printed(papers[group[0].paper], group) for group in grouped(found, lambda n: (n.paper, n.table))]
+    scores = [n for n in found if n.regime and n.unit in ("percent", "share")]
+    rest = [n for n in found if n not in scores]
+    return [_scores(group) for group in grouped(scores, lambda n: (n.target, n.types, n.metric))] + (
+        [_others(rest)] if rest else []
+    )
 
 
-def _list(found: list[Number]) -> Table:
-    heads = ["paper", "table", "row", "backbone", "extras", "regime", head_of(found[0].metric)]
-    lines, paper = [], ""
-    for n in found:
-        one = f" {n.type}" if n.type else ""
-        words = [n.paper if n.paper != paper else "", n.table, _short(n.row), n.backbone or DASH, _extras(n), n.regime or DASH]
-        lines.append([*map(Entry, words), Entry(f"{n.printed}{one}")])
-        paper = n.paper
+def _scores(found: list[Number]) -> Table:
     first = found[0]
+    heads = ["paper", "table", "row", "backbone", "extras", "regime", head_of(first.metric)]
+    lines = []
+    for n, paper in zip(found, _once_each([n.paper for n in found]), strict=True):
+        words = [paper, n.table, _short(n.place), n.backbone or DASH, _extras(n), n.regime or DASH]
+        lines.append([*map(Entry, words), Entry(n.printed)])
     title = " · ".join([f"published {head_of(first.metric)}", f"{first.types} types", first.target or DASH])
-    return Table(title, [Entry(h) for h in heads], lines, _protocols(found), "", [*found], 6)
+    return Table(
+        title, [Entry(h) for h in heads], lines, _protocols(found), _many(found), [*found], 3, frozenset((3, 4, 5))
+    )
+
+
+def _others(found: list[Number]) -> Table:
+    """List what is no score: sizes, settings, times."""
+    lines = []
+    for n, paper in zip(found, _once_each([n.paper for n in found]), strict=True):
+        split = f"{n.split} " if n.metric in ("sentences", "words", "mentions") else ""
+        words = (paper, n.table, _short(n.place), f"{split}{head_of(n.metric)}", n.printed)
+        lines.append([Entry(word) for word in words])
+    heads = [Entry(h) for h in ("paper", "table", "row", "of what", "number")]
+    title = f"other published numbers · {', '.join(dict.fromkeys(n.target or DASH for n in found))}"
+    return Table(title, heads, lines, [], _many(found), [*found], 4)
+
+
+def _once_each(names: Sequence[str]) -> list[str]:
+    """Return names, those that repeat the one before left empty."""
+    return [name if i == 0 or name != names[i - 1] else "" for i, name in enumerate(names)]
+
+
+def _many(found: Sequence[Number]) -> str:
+    papers = len({n.paper for n in found})
+    return f"{len(found)} number{'s' * (len(found) != 1)} in {papers} paper{'s' * (papers != 1)}"
+
+
+def _backbone(number: Number) -> str:
+    return number.backbone or DASH
+
+
+def _extras(number: Number) -> str:
+    return "+".join(number.extras) or DASH
+
+
+_LABELS: dict[str, Callable[[Number], str]] = {"backbone": _backbone, "extras": _extras}
 
 
 def _as_printed(paper: Paper, found: list[Number]) -> Table:
@@ -460,7 +522,7 @@ def _as_printed(paper: Paper, found: list[Number]) -> Table:
         values = [Entry(n.printed + ("*" if n.mark else "")) if n else Entry(DASH, tone="dim") for n in cells]
         lines.append([Entry(line.row), *(Entry(_LABELS[name](own)) for name in shown), *values])
     marks = [(mark, text) for mark, text in table.marks.items()]
-    notes = marks + ([("note", " ".join(table.notes.split()))] if table.notes else []) + _protocols(found)
+    notes = marks + ([("note:", " ".join(table.notes.split()))] if table.notes else []) + _protocols(found)
     facts = [paper.paper, table.table, "+".join(dict.fromkeys(head_of(n.metric) for n in found))]
     sources = list(dict.fromkeys("+".join(n.sources) for n in found if n.sources))
     facts += [f"{sources[0]} → …"] if len(sources) == 1 else []
@@ -469,20 +531,13 @@ def _as_printed(paper: Paper, found: list[Number]) -> Table:
     return Table(" · ".join(facts), [Entry(h) for h in heads], lines, notes, paper.cite, [*found], 1 + len(shown))
 
 
-_LABELS = {"backbone": lambda n: n.backbone or DASH, "extras": lambda n: _extras(n)}
-
-
 def head_of(metric: str | None) -> str:
     """Return what a metric is called above a column."""
     return HEADS.get(metric or "", metric or "number")
 
 
 def _short(row: str) -> str:
-    return row if len(row) <= 28 else f"{row[:27]}…"
-
-
-def _extras(number: Number) -> str:
-    return "+".join(number.extras) or DASH
+    return row if len(row) <= 32 else f"{row[:31]}…"
 
 
 def _protocols(found: Sequence[Number]) -> list[tuple[str, str]]:
@@ -493,18 +548,4 @@ def _protocols(found: Sequence[Number]) -> list[tuple[str, str]]:
     silent = [n for n in scores if not n.protocol]
     parts += [f"not known: {_listed(dict.fromkeys(n.system or n.row for n in silent))}"] if silent and parts else []
     parts = parts or (["how hits are counted is not known"] if silent else [])
-    return [("counted", "; ".join(parts))] if parts else []
-
-
-def renamed(number: Number, **changes: Any) -> Number:
-    """Return a number with some facts changed."""
-    return replace(number, **changes)
-
-
-def by_system(found: Iterable[Number]) -> Mapping[str, list[Number]]:
-    """Return numbers by their system."""
-    groups: dict[str, list[Number]] = {}
-    for number in found:
-        if number.system:
-            groups.setdefault(number.system, []).append(number)
-    return groups
+    return [("counted:", "; ".join(parts))] if parts else []
