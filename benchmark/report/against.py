@@ -198,7 +198,7 @@ def _conditions(row: Row, n: Number, findings: Sequence[Finding]) -> dict[str, s
     )
     for name, own, theirs in pairs:
         if own != theirs:
-            told[name] = f"ours {own}, theirs {theirs or 'not known'}"
+            told[name] = f"ours {own or 'not known'}, theirs {theirs or 'not known'}"
     if n.split != "test":
         told["split"] = f"ours test, theirs {n.split}"
     sizes = [f"{f.printed} {f.counted} in its {f.table}, {f.found} in the card" for f in findings

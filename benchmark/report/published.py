@@ -35,7 +35,7 @@ HEADS = {"f1": "F1"}
 PROTOCOLS = (  # how papers count a hit; not all of them are counted here
     "strict", "conlleval", "conlleval-stream", "topt", "cpner", "uniner", "b2ner", "gliner", "token",
 )  # fmt: skip
-_PRINTED = re.compile(r"([+-]?\d+(?:,\d{3})*(?:\.\d+)?)(e-?\d+)?([kKM%]?)(?:±(\d+(?:\.\d+)?))?(\D?)")
+_PRINTED = re.compile(r"([+-]?\d+(?:,\d{3})*(?:\.\d+)?)(e-?\d+)?([kKM%]?)(?:±(\d+(?:\.\d+)?))?([^\w.,]?)")
 _SCALES = {"k": 1e3, "K": 1e3, "M": 1e6}
 
 
