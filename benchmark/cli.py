@@ -388,6 +388,8 @@ def table(chosen: argparse.Namespace) -> int:
     from benchmark.run.plan import read_board
 
     board = read_board(chosen.board, card_folders(chosen), settings=False)
+    if chosen.against is not None:
+        return table_against(board, chosen)
     if chosen.write is not None or chosen.check is not None:
         return committed_tables(board, chosen)
     if chosen.metric != "f1" and not chosen.per_type:
@@ -397,6 +399,56 @@ def table(chosen: argparse.Namespace) -> int:
         board, chosen.format, chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type, worst=chosen.worst,
         metric=chosen.metric,
     )  # fmt: skip
+    return 0
+
+
+def table_against(board: Any, chosen: argparse.Namespace) -> int:
+    """Print a board's rows beside published numbers; or write, or check, its published.md."""
+    from benchmark.report import against, render
+
+    found = against.load(board.folder, board.expected(), protocol=chosen.protocol, types=[chosen.types])
+    if chosen.write is not None or chosen.check is not None:
+        if chosen.write is not None:
+            say(f"written: {against.write(board.name, board.folder, board.expected())}")
+        if chosen.check is not None:
+            against.check(board.name, board.folder, board.expected())
+            say(f"published.md of {board.name} is what records and papers say")
+        return 0
+    if not found and chosen.format not in ("csv", "json"):
+        say(f"nothing is published that stands beside a row of {board.name}, {chosen.types} types")
+        return 0
+    out = console()
+    things: list[Any] = list(found) if chosen.format in ("csv", "json") else list(against.tables(found))
+    width = out.width if chosen.format == "terminal" else 80
+    colour = chosen.format == "terminal" and out.is_terminal
+    print(render.render(things, chosen.format, width=width, colour=colour).rstrip("\n"))  # noqa: T201
+    return 0
+
+
+def published(chosen: argparse.Namespace) -> int:
+    """Print the numbers that papers print; with --check, where they disagree."""
+    from benchmark.report import disagreements, render
+    from benchmark.report import published as papers
+
+    known = papers.load()
+    if chosen.check is not None or chosen.write is not None:
+        found = disagreements.find(known)
+        for page in chosen.write or ():
+            disagreements.write(found, page)
+            say(f"written: {page}")
+        for page in chosen.check or ():
+            disagreements.check(found, page)
+            say(f"{page} has the {len(found)} disagreements")
+        if not chosen.write and not chosen.check:
+            shown = chosen.format != "terminal" and render.render(disagreements.tables(found), chosen.format)
+            say((shown or disagreements.told(found, console().width)).rstrip("\n"))
+        return 0
+    numbers = papers.chosen(papers.numbers(known), system=chosen.system, target=chosen.target, paper=chosen.paper)
+    out = console()
+    things = papers.tables(known, numbers, listed=chosen.target is not None)
+    colour = chosen.format == "terminal" and out.is_terminal
+    width = out.width if chosen.format == "terminal" else 80
+    print(render.render(things, chosen.format, width=width, colour=colour).rstrip("\n"))  # noqa: T201
     return 0
 
 
@@ -1074,6 +1126,11 @@ def parser() -> argparse.ArgumentParser:
         "--check", type=Path, nargs="*", metavar="PAGE", help="fail where such a table is not what the records say"
     )
 
+    verb.add_argument(
+        "--against", choices=("published",),
+        help="beside the papers' numbers, with what is not comparable; --write and --check are then of published.md",
+    )  # fmt: skip
+
     verb = add("compare", compare, "cdner compare laner tagger --board minilm")
     verb.add_argument("first", metavar="A", help="a variant; put its board and a slash before it if several have it")
     verb.add_argument("second", metavar="B", help="another variant of the same board")
@@ -1090,6 +1147,17 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, nargs="+", default=[], metavar="FILE",
         help="the critical-difference diagram: .png, .svg, .pdf",
     )  # fmt: skip
+
+    verb = add("published", published, "cdner published --system LANER --target ai", cards=False)
+    verb.add_argument("--system", metavar="NAME", help="of this system and its ablations, whoever printed them")
+    verb.add_argument("--target", metavar="CORPUS", help="at this target, in one list")
+    verb.add_argument("--paper", metavar="NAME", help="of this paper")
+    verb.add_argument("--format", choices=("terminal", "markdown", "latex", "csv", "json"), default="terminal")
+    verb.add_argument(
+        "--check", type=Path, nargs="*", metavar="PAGE",
+        help="recompute, and list where papers disagree; fail where a Markdown page lists something else",
+    )  # fmt: skip
+    verb.add_argument("--write", type=Path, nargs="+", metavar="PAGE", help="write that list into Markdown pages")
 
     verb = add("curve", curve, "cdner curve label-normalization --target ai --out ai.pdf")
     verb.add_argument("board", metavar="BOARD")

@@ -74,8 +74,13 @@ class Table:
     lines: list[list[Entry]]
     notes: list[tuple[str, str]]  # mark, text; a mark of one or two small letters stands raised
     footer: str
-    rows: list[AnyRow]
+    rows: list[Any]  # dataclasses: what CSV and JSON have
     labels: int = 1
+    words: frozenset[int] = frozenset()  # columns behind the labels that are words, and stand to the left as they do
+
+    def is_left(self, column: int) -> bool:
+        """Tell whether a column stands to the left."""
+        return column < self.labels or column in self.words
 
 
 def tables(rows: Sequence[AnyRow]) -> list[Table]:
