@@ -363,12 +363,13 @@ def dry_run(board: Any, work: Any, store: Any) -> None:
     for item in work.planned:
         if item.reason is not None:
             state = f"skipped: {item.reason}"
+        elif item in work.rescore:
+            why = f"its record lacks {', '.join(item.lacks)}" if item.lacks else "gold, a card or the scorer has changed"
+            state = f"to score again: {why}"
         elif item.done:
             state = "done"
         elif item.failed:
             state = "failed before"
-        elif item in work.rescore:
-            state = "to score again: gold, a card or the scorer has changed"
         elif item in work.equal:
             state = f"to take over from {work.equal[item]}, which ends in the same stage"
         else:
