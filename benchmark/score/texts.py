@@ -146,10 +146,11 @@ def _plain(text: str) -> str:
 
 _B2NER_LETTERS = str.maketrans({"{": "", "}": ""})
 _B2NER_MARKS = str.maketrans({"；": ";", "：": ":", "，": ",", "’": "'", "‘": "'", "“": '"', "”": '"'})
-_BRACKETS = "《》<>（）()"
+_BLANKS = re.compile(r" ?([,:().;_'-]) ?")
+_REPEATED = re.compile(r"([,.;])\1+")
+_AROUND = (re.compile("《(.+?)》"), re.compile("^[《》<>（）()]+(.+?)[《》<>（）()]+$"))
 
 
-@lru_cache(KEPT)
 def _as_b2ner_reads(mentions: tuple[Mention, ...]) -> tuple[Mention, ...]:
     """Return what B2NER's code reads of mentions that are written in B2NER's format.
 
@@ -161,16 +162,17 @@ def _as_b2ner_reads(mentions: tuple[Mention, ...]) -> tuple[Mention, ...]:
     return tuple((type, text) for type, _, text in parts)
 
 
+@lru_cache(KEPT)
 def _b2ner_form(text: str) -> str:
     """Return a text as B2NER compares it. Behind the last colon, marks and brackets around the whole are dropped."""
-    text = re.sub(r"\s*([,:().;_'-])\s*", r"\1", " ".join(text.split())).lower().translate(_B2NER_LETTERS)
-    text = re.sub(r"([,.;])\1+", r"\1", text).translate(_B2NER_MARKS)
+    text = _BLANKS.sub(r"\1", " ".join(text.split())).lower().translate(_B2NER_LETTERS)
+    text = _REPEATED.sub(r"\1", text).translate(_B2NER_MARKS)
     text = text.replace("located", "location").replace("organisation", "organization")
     before, colon, last = text.rpartition(":")
     if not colon:
         return text
     last = last.strip("@#")
-    for around in (r"《(.+?)》", rf"^[{_BRACKETS}]+(.+?)[{_BRACKETS}]+$"):
-        if inner := re.search(around, last):
+    for around in _AROUND:
+        if inner := around.search(last):
             last = inner[1]
     return f"{before}:{last}"
