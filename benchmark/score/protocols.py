@@ -431,7 +431,9 @@ def _count_tags(
         at = np.flatnonzero(type_of[numbers] != outside)  # (M,)
         tag, type, home = numbers[at], type_of[numbers[at]], sentence[at]
         inside = is_inner[tag]
-        inside[1:] &= (np.diff(at) == 1) & (type[1:] == type[:-1]) & (stream | (home[1:] == home[:-1]))
+        inside[1:] &= (np.diff(at) == 1) & (type[1:] == type[:-1])
+        if not stream:
+            inside[1:] &= home[1:] == home[:-1]
         inside[:1] = False
         heads = np.flatnonzero(~inside)  # the runs' first words, in `at`
         lasts = np.append(heads[1:], len(at))[: len(heads)] - 1
