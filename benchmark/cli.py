@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Command = Callable[[argparse.Namespace], int]
 
+PROTOCOLS = "strict (default), conlleval, conlleval-stream, gliner, topt, cpner, uniner, b2ner or token"
+
 USAGE_ERROR = 2
 STOPPED = 3
 INTERRUPTED = 130
@@ -363,12 +365,15 @@ def dry_run(board: Any, work: Any, store: Any) -> None:
     for item in work.planned:
         if item.reason is not None:
             state = f"skipped: {item.reason}"
+        elif item in work.rescore:
+            why = (
+                f"its record lacks {', '.join(item.lacks)}" if item.lacks else "gold, a card or the scorer has changed"
+            )
+            state = f"to score again: {why}"
         elif item.done:
             state = "done"
         elif item.failed:
             state = "failed before"
-        elif item in work.rescore:
-            state = "to score again: gold, a card or the scorer has changed"
         elif item in work.equal:
             state = f"to take over from {work.equal[item]}, which ends in the same stage"
         else:
@@ -395,9 +400,13 @@ def table(chosen: argparse.Namespace) -> int:
     if chosen.metric != "f1" and not chosen.per_type:
         raise CdnerError(f"--metric {chosen.metric} is of types: say --per-type TARGET too.")
     shape = next((s for s in ("errors", "audit") if getattr(chosen, s)), "types" if chosen.per_type else "rows")
+    if chosen.protocols:
+        if shape != "rows" or chosen.worst:
+            raise CdnerError("--protocols is a table of its own: leave out --errors, --audit, --per-type and --worst.")
+        shape = "protocols"
     print_tables(
-        board, chosen.format, chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type, worst=chosen.worst,
-        metric=chosen.metric,
+        board, chosen.format, chosen.protocols or chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type,
+        worst=chosen.worst, metric=chosen.metric,
     )  # fmt: skip
     return 0
 
@@ -486,6 +495,9 @@ def print_tables(
         elif shape == "types":
             found = tables.type_rows(cells, records, target=target, protocol=protocol, types=level, metric=metric)
             rows.extend(found)
+        elif shape == "protocols":
+            names = () if protocol == "all" else [name.strip() for name in protocol.split(",")]
+            rows.extend(tables.protocol_rows(cells, records, protocols=names, types=level))
         else:
             rows.extend(tables.rows(cells, records, protocol=protocol, types=level))
     colour = format == "terminal" and out.is_terminal
@@ -1102,7 +1114,10 @@ def parser() -> argparse.ArgumentParser:
     verb = add("table", table, "cdner table minilm --types general --format latex")
     verb.add_argument("board", metavar="BOARD")
     verb.add_argument("--format", choices=("terminal", "markdown", "latex", "csv", "json"), default="terminal")
-    verb.add_argument("--protocol", default="strict", metavar="NAME", help="strict (default), conlleval or token")
+    verb.add_argument("--protocol", default="strict", metavar="NAME", help=PROTOCOLS)
+    verb.add_argument(
+        "--protocols", metavar="all|NAME,NAME", help="a column for each protocol, and what the rule alone is worth"
+    )
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
     verb.add_argument(
         "--errors", action="store_true", help="wrong type, wrong boundary, missed, spurious instead of F1"
@@ -1162,7 +1177,7 @@ def parser() -> argparse.ArgumentParser:
     verb = add("curve", curve, "cdner curve label-normalization --target ai --out ai.pdf")
     verb.add_argument("board", metavar="BOARD")
     verb.add_argument("--target", required=True, metavar="CORPUS")
-    verb.add_argument("--protocol", default="strict", metavar="NAME", help="strict (default), conlleval or token")
+    verb.add_argument("--protocol", default="strict", metavar="NAME", help=PROTOCOLS)
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
     verb.add_argument("--out", type=Path, nargs="+", default=[], metavar="FILE", help="figures: .png, .svg, .pdf")
 

@@ -26,12 +26,15 @@ from benchmark.report.rows import (
     AnyRow,
     AuditRow,
     ErrorRow,
+    ProtocolRow,
     Row,
     Summary,
     TypeRow,
     apart,
     grouped,
+    spread_over,
 )
+from benchmark.score.protocols import PROTOCOLS
 from benchmark.score.statistics import Ranks, ranks
 
 DASH = "—"
@@ -103,6 +106,8 @@ def _comparable(row: AnyRow) -> tuple[Hashable, ...]:
     alike = (tuple(row.sources), row.regime, row.select, row.order, row.dev, row.types)
     if isinstance(row, TypeRow):
         return *alike, row.protocol, row.target, row.metric
+    if isinstance(row, ProtocolRow):
+        return *alike, row.target, tuple(row.scores)
     return (*alike, row.protocol) if isinstance(row, Row) else alike
 
 
@@ -303,11 +308,77 @@ def _type_table(rows: list[TypeRow], targets: list[str], versions: list[str]) ->
     return Table(title, heads, lines, marks.notes + _dashes(rows, lines), _footer(rows, False), [*rows], 1)
 
 
+BY = {"position": "spans by position", "text": "texts, wherever they stand", "word": "tags of words"}
+
+
+def _protocol_table(rows: list[ProtocolRow], targets: list[str], versions: list[str]) -> Table:
+    """Lay out variants by protocols, one target a table: what a rule is worth differs with the target's mentions.
+
+    The marks of a row stand at its variant; the best of a column is bold, and the last column is the spread. Deviations
+    over seeds are left out: rules differ on the very same predictions, and tables of one protocol have them.
+    """
+    marks = Marks.of(rows)
+    protocols = list(rows[0].scores)
+    compared = spread_over(protocols)
+    columns = [[_marked(row, Entry(row.variant), marks) for row in rows]]
+    columns += [_crowned([_under(row, name) for row in rows]) for name in protocols]
+    if len(compared) > 1:
+        columns.append([Entry(DASH if row.cells and row.spread is None else "", row.spread) for row in rows])
+    heads = [Entry(head) for head in ("variant", *protocols, *(["spread"] if len(compared) > 1 else []))]
+    lines = transposed(columns)
+    notes = marks.notes + _unscored(rows, protocols, compared) + _comparable_protocols(protocols, compared)
+    return Table(_title("F1 by protocol", rows, versions), heads, lines, notes, _footer(rows, False), [*rows], 1)
+
+
+def _under(row: ProtocolRow, protocol: str) -> Entry:
+    """Return a row's F1 under a protocol, with how many of its cells are scored under it where some are not."""
+    if not row.cells:  # the word once, so that columns stay narrow
+        return _number_or_word(row, None, None) if protocol == next(iter(row.scores)) else Entry()
+    scored = row.scored[protocol]
+    if not scored:
+        return Entry(DASH, tone="dim")
+    part = f"({scored}/{row.cells})" if scored < row.cells else ""
+    return Entry("", row.scores[protocol], part=part)
+
+
+def _unscored(rows: Sequence[ProtocolRow], protocols: list[str], compared: list[str]) -> list[tuple[str, str]]:
+    """Return the notes that say what a dash and (n/m) mean in a table of protocols, where it has them."""
+    notes = []
+    partly = any(0 < row.scored[name] < row.cells for row in rows for name in protocols)
+    if partly and all(row.status != "partial" for row in rows):
+        notes.append(("(n/m)", "n of m cells are scored under this protocol, and the number is theirs"))
+    means = ["no record yet"] if any(row.reason == NO_RECORD and not row.cells for row in rows) else []
+    told = [row for row in rows if row.cells]
+    without = {name: [row for row in told if not row.scored[name]] for name in protocols}
+    for names in grouped(filter(without.get, protocols), lambda name: tuple(map(id, without[name]))):
+        places = "any variant" if without[names[0]] == told else _places(without[names[0]], rows)
+        means.append(f"not scored under {', '.join(names)}: {places} (`cdner run` does it, where the corpora are)")
+    if len(compared) > 1 and any(row.cells and row.spread is None for row in rows):
+        means.append("no spread without every protocol")
+    return [*notes, (DASH, "; ".join(means))] if means else notes
+
+
+def _comparable_protocols(protocols: list[str], compared: list[str]) -> list[tuple[str, str]]:
+    """Return what the protocols count, which of them the spread is over, and what is no F1."""
+    kinds = grouped(protocols, lambda name: PROTOCOLS[name].by)
+    told = "; ".join(f"{', '.join(names)}: {BY[PROTOCOLS[names[0]].by]}" for names in kinds)
+    notes = [("columns:", f"{told}. A column compares with published numbers of its own rule alone")]
+    if len(compared) > 1:
+        over = "the columns" if compared == protocols else ", ".join(compared)
+        notes.append(("spread:", f"largest less smallest over {over}; what the rule alone is worth, in points of F1"))
+    if "topt" in protocols:
+        notes.append(("topt:", "no F1, for a hit counts its words and a miss is one; over 100 is possible"))
+    if "token" in protocols:
+        notes.append(("token:", "the mean F1 of tags, O among them; no part of the spread, for it counts words"))
+    return notes
+
+
 _LAYOUTS: dict[type[Summary], Callable[[Any, list[str], list[str]], Table]] = {
     Row: _score_table,
     ErrorRow: _error_table,
     AuditRow: _audit_table,
     TypeRow: _type_table,
+    ProtocolRow: _protocol_table,
 }
 
 

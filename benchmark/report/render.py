@@ -290,8 +290,10 @@ def _flat(row: AnyRow) -> dict[str, Any]:
     """Return a row without nesting: lists joined by +, each metric and kind of error a column of its own."""
     flat: dict[str, Any] = {}
     for name, value in asdict(row).items():
-        if name in ("metrics", "errors", "audit"):
+        if name in ("metrics", "errors", "audit", "scores"):
             flat |= value
+        elif name in ("stds", "scored"):
+            flat |= {f"{protocol} {name.removesuffix('s')}": one for protocol, one in value.items()}
         elif name == "corpora":
             flat[name] = "+".join(f"{corpus}={version}" for corpus, version in value.items())
         elif isinstance(value, dict):

@@ -5,6 +5,7 @@ rows        cells, records -> Row        one variant x transfer x regime, over i
 error_rows  cells, records -> ErrorRow   the same for kinds of errors
 audit_rows  cells, records -> AuditRow   the same for generated pairs and what became of them
 type_rows   cells, records -> TypeRow    the same for single entity types
+protocol_rows  cells, records -> ProtocolRow  the same under several protocols
 
 A row without a number says why: its `status` is the worst of its cells' and `reason` has theirs.
 """
@@ -165,7 +166,23 @@ class TypeRow(Summary):
     std: float | None
 
 
-AnyRow = Row | ErrorRow | AuditRow | TypeRow
+@dataclass(frozen=True, kw_only=True)
+class ProtocolRow(Summary):
+    """F1 of one set of predictions under several protocols. Percent; None where a protocol has counted nothing.
+
+    scores   protocol -> mean F1
+    stds     protocol -> sample deviation; None for a single cell
+    scored   protocol -> how many of the cells that are ok are scored under it
+    spread   the largest less the smallest of those that count mentions, in points; None where one of them lacks a cell
+    """
+
+    scores: dict[str, float | None]
+    stds: dict[str, float | None]
+    scored: dict[str, int]
+    spread: float | None
+
+
+AnyRow = Row | ErrorRow | AuditRow | TypeRow | ProtocolRow
 
 
 # Records
@@ -324,6 +341,39 @@ def type_rows(
         for common, ok in found
         for name in (*names[common["target"], common["regime"]],) or (None,)
     ]
+
+
+def protocol_rows(
+    cells: Iterable[Cell], records: Iterable[Record], *, protocols: Sequence[str] = (), types: str = "fine"
+) -> list[ProtocolRow]:
+    """Return F1 under each of some protocols (default: all), one row for each that `rows` has."""
+    for name in protocols:
+        check("protocol", name, PROTOCOLS)
+    names = list(dict.fromkeys(protocols)) or list(PROTOCOLS)
+    find = partial(_level, types=types)
+    return [_protocol_row(common, ok, names) for common, ok in _gather(cells, records, types=types, find=find,
+                                                                       lacks="not scored")]  # fmt: skip
+
+
+def spread_over(protocols: Iterable[str]) -> list[str]:
+    """Return those of some protocols whose F1 counts mentions: the others count something else."""
+    return [name for name in protocols if PROTOCOLS[name].by != "word"]
+
+
+def _protocol_row(common: dict[str, Any], ok: list[Outcome], names: list[str]) -> ProtocolRow:
+    each = {
+        p: [_metrics(p, o.part[p]["all"], o.part[p].get("types", {}))["f1"] for o in ok if p in o.part] for p in names
+    }
+    scores = {p: _mean(found) for p, found in each.items()}
+    compared = [f1 for p in spread_over(names) if len(each[p]) == len(ok) and (f1 := scores[p]) is not None]
+    whole = len(compared) == len(spread_over(names)) > 1
+    return ProtocolRow(
+        **common,
+        scores=scores,
+        stds={p: _deviation(found) for p, found in each.items()},
+        scored={p: len(found) for p, found in each.items()},
+        spread=max(compared) - min(compared) if whole else None,
+    )
 
 
 def _row(common: dict[str, Any], ok: list[Outcome], protocol: str) -> Row:
@@ -486,6 +536,10 @@ def _status(ok: int, group: list[Outcome]) -> str:
 
 def _scores(record: Record, *, types: str, protocol: str) -> Any:
     return (record.get("scores") or {}).get(types, {}).get(protocol)
+
+
+def _level(record: Record, *, types: str) -> Any:
+    return (record.get("scores") or {}).get(types)
 
 
 def _errors(record: Record, *, types: str) -> Any:

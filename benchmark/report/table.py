@@ -2,6 +2,7 @@
 
 rows.py     load                         folder         -> records
             rows, error_rows, audit_rows, type_rows  cells, records -> Row, ErrorRow, AuditRow, TypeRow
+            protocol_rows        cells, records -> ProtocolRow
 layout.py   tables, with_evidence, with_worst  rows     -> Table
 render.py   render                       rows or tables -> str    one of FORMATS
 
@@ -21,6 +22,7 @@ from benchmark.report.rows import (
     Cell,
     ErrorRow,
     Outcome,
+    ProtocolRow,
     Record,
     Row,
     Summary,
@@ -28,6 +30,7 @@ from benchmark.report.rows import (
     audit_rows,
     error_rows,
     load,
+    protocol_rows,
     rows,
     type_rows,
 )
@@ -50,6 +53,7 @@ __all__ = [
     "Marks",
     "Markup",
     "Outcome",
+    "ProtocolRow",
     "Record",
     "Row",
     "Summary",
@@ -58,6 +62,7 @@ __all__ = [
     "audit_rows",
     "error_rows",
     "load",
+    "protocol_rows",
     "render",
     "rows",
     "tables",

@@ -66,11 +66,22 @@ def read_or_none(board: Path, cell: str) -> Record | None:
 
 def brief(record: Record) -> Record:
     """Return what of a record tells whether its cell is done. A board has thousands, and whole ones fill the memory."""
-    return {
-        name: record[name]
-        for name in ("cell", "status", "reason", "final", "scorer", "gold", "failure")
-        if name in record
-    }
+    kept = ("cell", "status", "reason", "final", "scorer", "gold", "failure")
+    return {**{name: record[name] for name in kept if name in record}, "lacks": lacks(record)}
+
+
+def lacks(record: Mapping[str, Any]) -> list[str]:
+    """Return what a record does not tell yet and scoring its predictions again would: protocols that are newer than it.
+
+    Its numbers hold without them. A record that is no good one lacks nothing. What else `scores` comes to count is to
+    be looked for here, and is then scored again wherever it is missing.
+    """
+    if "lacks" in record:  # a brief one
+        return list(record["lacks"])
+    if record["status"] != "ok":
+        return []
+    levels = (record.get("scores") or {}).values()
+    return [protocol for protocol in PROTOCOLS if any(protocol not in counted for counted in levels)]
 
 
 def torn(board: Path, cell: str) -> bool:
