@@ -368,7 +368,7 @@ def dry_run(board: Any, work: Any, store: Any) -> None:
         elif item.failed:
             state = "failed before"
         elif item in work.rescore:
-            state = "to score again: gold, a card or the scorer has changed"
+            state = "to score again: gold, a card, the scorer or what is counted has changed"
         elif item in work.equal:
             state = f"to take over from {work.equal[item]}, which ends in the same stage"
         else:

@@ -37,7 +37,7 @@ def state(item: Any) -> str:
     if item.record["status"] != "ok":
         return f"{item.record['status']}: {item.record['reason']} (logs of failed stages: `failed/` in the store)"
     if item.predicted:
-        return "its predictions stand, and are to be scored again: gold, a card or the scorer has changed"
+        return "to be scored again, its predictions stand: gold, a card, the scorer or what is counted has changed"
     return "stale: the record is of another key"
 
 

@@ -34,6 +34,7 @@ class Planned:
     reason: str | None  # why it is skipped
     record: records.Record | None
     gold: str = ""  # what the scores hang on beside the predictions: gold, general types, card versions
+    stored: bool = False  # whether the record's predictions stand, so that they can be scored again
 
     @property
     def predicted(self) -> bool:
@@ -43,8 +44,12 @@ class Planned:
 
     @property
     def done(self) -> bool:
-        """Return whether the record is of this very stage, and of this gold and this scorer."""
-        return self.record is not None and self.fits(self.record)
+        """Return whether the record is of this very stage, of this gold and this scorer, and has all that is counted.
+
+        One that lacks something stays done where its predictions are gone.
+        """
+        found = self.record
+        return found is not None and self.fits(found) and not (self.stored and records.lacks(found))
 
     def fits(self, record: records.Record) -> bool:
         """Return whether a record is a good one of this very stage, this gold and this scorer."""
@@ -109,7 +114,8 @@ def plan_cells(
             except Unsupported as error:
                 reason = str(error)
         known = records.read(board.folder, cell.name)
-        found.append(Planned(cell, type(method), settings, transfer, final, reason, known, gold))
+        stored = known is not None and records.lacks(known) and records.predictions_hold(board.folder, known)
+        found.append(Planned(cell, type(method), settings, transfer, final, reason, known, gold, stored))
     return found
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from benchmark import RECORD_SCHEMA, __version__, paths
 from benchmark.errors import RecordError
 from benchmark.files import write_whole
+from benchmark.score import slices
 from benchmark.score.protocols import PROTOCOLS, Gold, Prediction, Scores, errors, relabel, score
 
 SCHEMA = RECORD_SCHEMA
@@ -66,11 +67,13 @@ def read_or_none(board: Path, cell: str) -> Record | None:
 
 def brief(record: Record) -> Record:
     """Return what of a record tells whether its cell is done. A board has thousands, and whole ones fill the memory."""
-    return {
-        name: record[name]
-        for name in ("cell", "status", "reason", "final", "scorer", "gold", "failure")
-        if name in record
-    }
+    names = ("cell", "status", "reason", "final", "scorer", "gold", "failure")
+    return {**{name: record[name] for name in names if name in record}, "slices": not lacks(record)}
+
+
+def lacks(record: Mapping[str, Any]) -> bool:
+    """Return whether a good record was written before all that is counted today was counted."""
+    return record["status"] == "ok" and not record.get("slices")
 
 
 def torn(board: Path, cell: str) -> bool:
@@ -132,6 +135,25 @@ def scores(
         found["errors"][name] = errors(truth, guess)
         found["sentences"][name] = [[c.hit, c.extra, c.missed] for c in counted["strict"].sentences]
     return found
+
+
+def sliced(
+    gold: Sequence[Gold],
+    predicted: Sequence[Prediction],
+    *,
+    level: str,
+    general: Mapping[str, str],
+    shown: Mapping[str, slices.Shown],
+) -> dict[str, Any]:
+    """Return the field of a record that holds slices, at every type level that there is. Arguments as in `scores`.
+
+    shown   type level -> what there was to learn
+    """
+    broad = slices.count(
+        relabel(gold, general), relabel(predicted, general) if level == "fine" else predicted, shown["general"]
+    )
+    fine = {"fine": slices.count(gold, predicted, shown["fine"])} if level == "fine" else {}
+    return {**fine, "general": broad}
 
 
 def as_counts(result: Scores) -> dict[str, Any]:
