@@ -20,6 +20,7 @@ from benchmark.report import figures
 from benchmark.report.layout import SELECTED, SLICED, bucket_name
 from benchmark.report.render import render
 from benchmark.report.rows import (
+    AVERAGE,
     MISSED,
     SLICES,
     SPURIOUS,
@@ -154,7 +155,8 @@ def draw(found: Sequence[AnySlice], title: str, path: Path) -> None:
     else:
         figure = _draw_buckets(panels, looks)
     if not isinstance(first, ConfusionRow):
-        _legend(figure, looks)
+        joined = isinstance(first, SliceRow) and (first.by == "amount" or first.by.endswith("length"))
+        _legend(figure, looks, joined=joined)
     figure.suptitle(_wrapped(title, figure.get_figwidth()), fontsize=9)
     figures.save(figure, path)
 
@@ -184,6 +186,8 @@ def _headings(panels: Sequence[Sequence[Any]], width: float) -> list[str]:
         twins = [_place(other[0]) for other in panels if other[0].target == row.target]
         differ = [n for n, column in enumerate(zip(*twins, strict=True)) if len(set(column)) > 1]
         more = [f"{'from ' * (n == 1)}{_place(row)[n]}" for n in differ if _place(row)[n]]
+        if row.target == AVERAGE:
+            more = ["all targets", *more]
         found.append(_wrapped(": ".join([row.target, ", ".join(more)] if more else [row.target]), width))
     return found
 
@@ -213,14 +217,13 @@ def _grid(panels: Sequence[Any], width: float, height: float, most: int, across:
     return figure, axes
 
 
-def _legend(figure: Any, looks: Mapping[str, Any]) -> None:
-    """Put the variants beneath the panels."""
+def _legend(figure: Any, looks: Mapping[str, Any], *, joined: bool) -> None:
+    """Put the variants beneath the panels, with their lines where points are joined."""
     from matplotlib.lines import Line2D
 
-    handles = [
-        Line2D([], [], label=name, markeredgecolor="black", markeredgewidth=0.5, markersize=5, linewidth=1.2, **look)
-        for name, look in looks.items()
-    ]
+    plain = {"markeredgecolor": "black", "markeredgewidth": 0.5, "markersize": 5, "linewidth": 1.2}
+    lines = {} if joined else {"linestyle": "none"}
+    handles = [Line2D([], [], label=name, **{**plain, **look, **lines}) for name, look in looks.items()]
     columns = int(figure.get_figwidth() / (0.55 + 0.085 * max(map(len, looks))))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=max(1, min(len(looks), columns)), fontsize=8, frameon=False
@@ -271,7 +274,7 @@ def _draw_buckets(panels: list[list[SliceRow]], looks: Mapping[str, Any]) -> Any
         own.grid(False, axis="x")
         own.set_xticks(range(len(names)), [_tick(bucket_name(by, name), gold.get(name)) for name in names], fontsize=7)
         own.set(xlim=(-0.5, len(names) - 0.5), ylim=(0, top))
-        own.set_ylabel("strict F1" if by != "detection" else "F1", fontsize=8)
+        own.set_ylabel("F1" if by in ("detection", "overview") else "strict F1", fontsize=8)
     return figure
 
 
@@ -288,7 +291,7 @@ def _tick(name: str, gold: float | None) -> str:
 def _draw_types(panels: list[list[SliceRow]], looks: Mapping[str, Any]) -> Any:
     """Draw each type's F1, a line a type, the most frequent one at the top; a star is a type that is new."""
     starred = any(row.kind == "new" for panel in panels for row in panel)
-    across = "strict F1" + "; * type not learned elsewhere" * starred
+    across = "strict F1" + " (*: new type)" * starred
     most = max(len({row.bucket for row in panel}) for panel in panels)
     figure, axes = _grid(panels, 3.3, 0.5 + most * max(0.2, 0.06 * len(looks)), 3, across)
     top = _top(panels)
