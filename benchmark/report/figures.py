@@ -10,7 +10,7 @@ FILES = (".png", ".svg", ".pdf")
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")  # Okabe and Ito's
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 STYLES = ("-", "--", "-.", ":")
-LEGIBLE = {"pdf.fonttype": 42, "svg.fonttype": "none"}  # text stays text: publishers refuse fonts of type 3
+LEGIBLE: Any = {"pdf.fonttype": 42, "svg.fonttype": "none"}  # text stays text: publishers refuse fonts of type 3
 
 
 def new(width: float, height: float) -> Any:

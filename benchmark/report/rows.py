@@ -491,8 +491,10 @@ def cost_rows(cells: Iterable[Cell], records: Iterable[Record], *, types: str = 
         spent = [s for r in told if (s := r.get("cost", {}).get("alone_seconds")) is not None]
         devices = {device for r in told for device in r["provenance"].get("device") or ()}
         f1 = [Counts(*o.part["all"]).f1 for o in ok]
-        numbers = {"seconds": _mean(spent), "f1": _mean(f1), "std": _deviation(f1)}
-        found.append(CostRow(**common, **numbers, front=None, devices=sorted(devices)))
+        row = CostRow(
+            **common, seconds=_mean(spent), f1=_mean(f1), std=_deviation(f1), front=None, devices=sorted(devices)
+        )
+        found.append(row)
     tables = grouped(found, lambda row: (*_column(row), row.regime))
     averaged = [*found, *(row for table in tables for row in _averages(table))]
     lines = grouped(averaged, lambda row: (*_column(row), row.regime, row.target))

@@ -76,10 +76,10 @@ def find(
     found: Sequence[AnySlice]
     if by == "confusion":
         found = confusion_rows(chosen, records, types=types)
-        told = any(row.count is not None for row in found)  # type: ignore[union-attr]
+        told = any(row.count is not None for row in found)
     elif by == "cost":
         found = cost_rows(chosen, records, types=types)
-        told = any(row.f1 is not None and row.seconds is not None for row in found)  # type: ignore[union-attr]
+        told = any(row.f1 is not None and row.seconds is not None for row in found)
     elif by == "amount":
         found = amount_rows(rows(chosen, records, types=types))
         if not found:
@@ -213,7 +213,7 @@ def _grid(panels: Sequence[Any], width: float, height: float, most: int, across:
         own.tick_params(labelsize=8)
         own.set_title(heading, fontsize=9)
         if number + columns >= len(axes):
-            own.set_xlabel(across, fontsize=8)
+            own.set_xlabel(_wrapped(across, width), fontsize=8)
     return figure, axes
 
 
@@ -319,17 +319,28 @@ def _draw_amounts(panels: list[list[SliceRow]], looks: Mapping[str, Any]) -> Any
         least = min((amount for amount in amounts if amount > 0), default=1.0)
         if amounts[-1] >= 10 * least:
             own.set_xscale("symlog", linthresh=least) if amounts[0] == 0 else own.set_xscale("log")
-        for variant, look in looks.items():
+        for number, (variant, look) in enumerate(looks.items()):
             line = sorted((row for row in panel if row.variant == variant), key=lambda row: float(row.bucket or 0))
             if line:
-                across = [float(row.bucket or 0) for row in line]
+                across = [
+                    _beside(float(row.bucket or 0), _shift(number, len(looks)), least, amounts[-1]) for row in line
+                ]
                 _points(own, across, [row.f1 or 0.0 for row in line], look, yerr=_deviations(line))
         own.set_xticks(amounts, [bucket_name("amount", f"{a:g}", panel[0].regime) for a in amounts])
         own.minorticks_off()
+        if len(amounts) == 1:
+            own.set_xlim(0.9 * least, 1.1 * least)
         own.set_ylabel("strict F1", fontsize=8)
         if not panel[0].regime.startswith("fraction"):
             own.set_xlabel(f"target train ({panel[0].regime.partition('+')[0]})", fontsize=8)
     return figure
+
+
+def _beside(amount: float, shift: float, least: float, most: float) -> float:
+    """Return an amount moved a little aside, so that deviations of several variants do not hide each other."""
+    if most < 10 * least:
+        return amount + 0.03 * shift * most
+    return amount * (most / least) ** (0.03 * shift) if amount > 0 else 0.1 * shift * least
 
 
 def _draw_costs(panels: list[list[CostRow]], looks: Mapping[str, Any]) -> Any:
