@@ -596,6 +596,29 @@ def curve(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def slice_(chosen: argparse.Namespace) -> int:
+    """Print, and draw, where a board's variants differ: by type, length, seen mentions, amount of gold, cost."""
+    from benchmark.report import rows, slices
+    from benchmark.report.render import render
+    from benchmark.run.plan import read_board
+
+    for path in chosen.out:
+        slices.check(path)
+    board = read_board(chosen.board, card_folders(chosen), settings=False)
+    found = slices.find(
+        board.name, board.expected(), rows.load(board.folder), by=chosen.by, types=chosen.types, target=chosen.target,
+        variant=chosen.variant, regime=chosen.regime,
+    )  # fmt: skip
+    out = console()
+    terminal = chosen.format == "terminal"
+    colour = terminal and out.is_terminal
+    say(render(found, chosen.format, width=out.width if terminal else 80, colour=colour).rstrip("\n"))
+    for path in chosen.out:
+        slices.write(found, f"{board.name}, {chosen.types} types", path)
+        say(f"written: {path}")
+    return 0
+
+
 def why(chosen: argparse.Namespace) -> int:
     """Print what a cell's key is made of and, where its record is of another key, what is new."""
     from benchmark import paths
@@ -1180,6 +1203,25 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--protocol", default="strict", metavar="NAME", help=PROTOCOLS)
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
     verb.add_argument("--out", type=Path, nargs="+", default=[], metavar="FILE", help="figures: .png, .svg, .pdf")
+
+    verb = add("slice", slice_, "cdner slice minilm --by seen --target ai --variant 'tagger*' --out seen.pdf")
+    verb.add_argument("board", metavar="BOARD")
+    verb.add_argument(
+        "--by", metavar="WHAT",
+        choices=("type", "detection", "span-length", "sentence-length", "seen", "shared", "consistency", "confusion",
+                 "amount", "cost"),
+        help="type, detection, span-length, sentence-length, seen, shared, consistency, confusion, amount or cost "
+        "(default: an overview)",
+    )  # fmt: skip
+    verb.add_argument("--target", metavar="CORPUS", help="this one alone")
+    verb.add_argument("--variant", default="*", metavar="GLOB", help="the variants whose name fits")
+    verb.add_argument("--regime", default="*", metavar="GLOB", help="the regimes whose name fits")
+    verb.add_argument("--types", choices=("fine", "general"), default="fine")
+    verb.add_argument("--format", choices=("terminal", "markdown", "latex", "csv", "json"), default="terminal")
+    verb.add_argument(
+        "--out", type=Path, nargs="+", default=[], metavar="FILE",
+        help="tables (.md, .tex), numbers (.csv, .json), figures (.png, .svg, .pdf)",
+    )  # fmt: skip
 
     verb = add("report", report, "cdner report tagger/conll2003--ai/supervised/seed1 --split dev --out ai.md ai.pdf",
                data=True)  # fmt: skip

@@ -22,12 +22,18 @@ from benchmark.report.rows import (
     ERRORS,
     INTERVALS,
     METRICS,
+    MISSED,
     NO_RECORD,
+    NO_SLICES,
+    SPURIOUS,
     AnyRow,
     AuditRow,
+    ConfusionRow,
+    CostRow,
     ErrorRow,
     ProtocolRow,
     Row,
+    SliceRow,
     Summary,
     TypeRow,
     apart,
@@ -44,6 +50,21 @@ BOLD = (
     "for their number, at 5%; where fewer than two variants have three seeds or draws, the best as printed"
 )
 RANKED = "the ranks that the tests leave open, among the variants with three seeds or draws; bold: rank 1 is open"
+SLICED = {  # what slices are by -> in a title, and at the head of the buckets
+    "type": ("type", "type"),
+    "detection": ("what has to be right", "what is right"),
+    "span-length": ("length of mentions", "words"),
+    "sentence-length": ("length of sentences", "words"),
+    "seen": ("where the text was seen as a mention", "seen in"),
+    "shared": ("shared and new types", "types"),
+    "consistency": ("label consistency", "its text in train"),
+    "amount": ("amount of target gold", "amount"),
+}
+BUCKETS = {  # how buckets are printed that do not speak for themselves
+    "detection": {"detection": "bounds", "typing": "type, of right bounds", "strict": "both"},
+    "seen": {"target": "target train", "other": "elsewhere only", "unseen": "nowhere"},
+    "consistency": {"this": "this type only", "several": "this type and others", "others": "other types only"},
+}
 TONES = {"failed": "red", "skipped": "yellow", "missing": "dim", "general only": "dim"}
 
 
@@ -108,6 +129,10 @@ def _comparable(row: AnyRow) -> tuple[Hashable, ...]:
         return *alike, row.protocol, row.target, row.metric
     if isinstance(row, ProtocolRow):
         return *alike, row.target, tuple(row.scores)
+    if isinstance(row, SliceRow):
+        return *alike, row.by, "" if row.by == "overview" else row.target
+    if isinstance(row, ConfusionRow):
+        return *alike, row.target, row.variant
     return (*alike, row.protocol) if isinstance(row, Row) else alike
 
 
@@ -373,12 +398,121 @@ def _comparable_protocols(protocols: list[str], compared: list[str]) -> list[tup
     return notes
 
 
+def bucket_name(by: str, bucket: str | None, regime: str = "") -> str:
+    """Return a bucket as it is printed; amounts of `fraction` in percent.
+
+    >>> bucket_name("seen", "other"), bucket_name("span-length", "5+"), bucket_name("amount", "0.05", "fraction")
+    ('elsewhere only', '5+', '5%')
+    """
+    if bucket is None:
+        return DASH
+    if by == "amount" and regime.startswith("fraction"):
+        return f"{100 * float(bucket):g}%"
+    return BUCKETS.get(by, {}).get(bucket, bucket)
+
+
+def _slice_table(rows: list[SliceRow], targets: list[str], versions: list[str]) -> Table:
+    """Lay out variants by buckets. The marks of a variant stand in its head; the best of a line is bold."""
+    by = rows[0].by
+    if by == "overview":
+        return _overview_table(rows, targets, versions)
+    marks = Marks.of(rows)
+    columns = grouped(rows, lambda row: row.variant)
+    kinds = {row.bucket: row.kind for row in rows if row.kind is not None}
+    counted = any(row.gold is not None for row in rows)
+    names = dict.fromkeys(row.bucket for row in rows)
+    lines = []
+    for name in sorted(names, key=lambda n: float(n or 0)) if by == "amount" else names:
+        found = [next((row for row in col if row.bucket == name), None) for col in columns]
+        gold = next((row.gold for row in found if row and row.gold is not None), None)
+        values = [_number_or_word(r, r.f1, r.std) if r else Entry(DASH, tone="dim") for r in found]
+        labels = [Entry(bucket_name(by, name, rows[0].regime))]
+        labels += [Entry(kinds.get(name) or DASH)] * bool(kinds)
+        lines.append([*labels, *[Entry("", gold, digits=0) if gold is not None else Entry(DASH)] * counted,
+                      *_crowned(values)])  # fmt: skip
+    heads = [Entry(SLICED[by][1]), *[Entry("known")] * bool(kinds), *[Entry("gold")] * counted]
+    heads += [_marked(col[0], Entry(col[0].variant), marks) for col in columns]
+    what = "F1 of bounds, of types, and of both" if by == "detection" else f"strict F1 by {SLICED[by][0]}"
+    title = _title(what, rows, versions)
+    notes = marks.notes + _dashes(rows, lines)
+    if kinds and "new" in kinds.values():
+        notes.append(("new:", "nothing else that is learned from has the type"))
+    return Table(title, heads, lines, notes, _footer(rows, False), [*rows], 1 + bool(kinds))
+
+
+def _overview_table(rows: list[SliceRow], targets: list[str], versions: list[str]) -> Table:
+    """Lay out some buckets by variants, target after target."""
+    marks = Marks.of(rows)
+    heads = [name for name in dict.fromkeys(row.bucket for row in rows) if name is not None]
+    lines, uncounted = [], False
+    for target in targets:
+        block = grouped([row for row in rows if row.target == target], lambda row: row.variant)
+        columns = [[_marked(own[0], Entry(own[0].variant), marks) for own in block]]
+        for head in heads:
+            found = [next((row for row in own if row.bucket == head), None) for own in block]
+            uncounted |= any(row is not None and row.cells and row.gold is None and row.f1 is None for row in found)
+            values = [_number_or_word(r, r.f1, r.std) if r else Entry(DASH, tone="dim") for r in found]
+            columns.append(_crowned([replace(e, tone="dim", word=DASH) if e.word == "ok" else e for e in values]))
+        names = [Entry(target if n == 0 else "") for n in range(len(block))]
+        lines += transposed([names, *columns])
+    notes = marks.notes + _dashes(rows, lines) + [(f"{DASH} in a line with numbers", NO_SLICES)] * uncounted
+    title = _title("strict F1, where variants differ", rows, versions)
+    return Table(title, [Entry(h) for h in ("target", "variant", *heads)], lines, notes, _footer(rows, False),
+                 [*rows], 2)  # fmt: skip
+
+
+def _cost_table(rows: list[CostRow], targets: list[str], versions: list[str]) -> Table:
+    """Lay out cost and F1 by variants, target after target, the cheapest first."""
+    marks = Marks.of(rows)
+    lines = []
+    for target in targets:
+        block = sorted((row for row in rows if row.target == target), key=lambda r: (r.seconds is None, r.seconds))
+        for n, row in enumerate(block):
+            seconds = Entry(DASH, tone="dim") if row.seconds is None else Entry("", row.seconds, digits=0)
+            names = [Entry(target if n == 0 else ""), _marked(row, Entry(row.variant), marks)]
+            lines.append([*names, seconds, _number_or_word(row, row.f1, row.std), Entry("*" if row.front else "")])
+    notes = [*marks.notes, *_dashes(rows, lines), ("*", "no other variant is as good for less, nor better for as much")]
+    devices = sorted({device for row in rows for device in row.devices})
+    notes.append(("seconds:", "of all stages of a cell, as if it had been run alone" + (
+        f"; measured on {', '.join(devices)}" if devices else "")))  # fmt: skip
+    if len({tuple(row.devices) for row in rows if row.seconds is not None}) > 1:
+        notes.append(("!", "Not all were measured on the same device, so that their seconds say little of each other"))
+    heads = [Entry(h) for h in ("target", "variant", "seconds", "strict F1", "front")]
+    title = _title("cost and strict F1", rows, versions)
+    return Table(title, heads, lines, notes, _footer(rows, False), [*rows], 2)
+
+
+def _confusion_table(rows: list[ConfusionRow], targets: list[str], versions: list[str]) -> Table:
+    """Lay out gold types by predicted types."""
+    marks = Marks.of(rows)
+    counts = {(row.gold, row.predicted): row.count for row in rows}
+    columns = [name for name in dict.fromkeys(row.predicted for row in rows) if name is not None]
+    digits = 0 if all(count is None or count == int(count) for count in counts.values()) else 1
+    lines = []
+    for gold in (name for name in dict.fromkeys(row.gold for row in rows) if name is not None):
+        found = [counts.get((gold, predicted)) for predicted in columns]
+        lines.append([Entry(gold), *(Entry("", n, digits=digits, best=gold == p) if n else Entry("")
+                                     for p, n in zip(columns, found, strict=True))])  # fmt: skip
+    title = _title(f"{rows[0].variant}: mentions by gold type and predicted type", rows, versions)
+    notes = [*marks.notes, *_dashes(rows, lines)]
+    if lines:
+        notes += [
+            (MISSED, "nothing is predicted in the bounds of gold"),
+            (SPURIOUS, "gold has nothing in those bounds"),
+        ]
+    heads = [Entry("gold, then predicted"), *map(Entry, columns)]
+    return Table(title, heads, lines, notes, _footer(rows, False), [*rows], 1)
+
+
 _LAYOUTS: dict[type[Summary], Callable[[Any, list[str], list[str]], Table]] = {
     Row: _score_table,
     ErrorRow: _error_table,
     AuditRow: _audit_table,
     TypeRow: _type_table,
     ProtocolRow: _protocol_table,
+    SliceRow: _slice_table,
+    CostRow: _cost_table,
+    ConfusionRow: _confusion_table,
 }
 
 

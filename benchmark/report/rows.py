@@ -6,12 +6,15 @@ error_rows  cells, records -> ErrorRow   the same for kinds of errors
 audit_rows  cells, records -> AuditRow   the same for generated pairs and what became of them
 type_rows   cells, records -> TypeRow    the same for single entity types
 protocol_rows  cells, records -> ProtocolRow  the same under several protocols
+slice_rows  cells, records -> SliceRow   the same for mentions that have something in common
+amount_rows, cost_rows, confusion_rows   F1 by the amount of gold, cost beside F1, types taken for types
 
 A row without a number says why: its `status` is the worst of its cells' and `reason` has theirs.
 """
 
 import gc
 import json
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,9 +30,11 @@ from numpy.typing import NDArray
 from benchmark import RECORD_SCHEMA
 from benchmark.errors import RecordError, UnknownName, nearest
 from benchmark.score.protocols import PROTOCOLS, Counts
+from benchmark.score.slices import DIMENSIONS
 from benchmark.score.statistics import Column, standings
 
 Record = dict[str, Any]
+Pair = tuple[str | None, str | None]  # a gold type and a predicted one
 T = TypeVar("T")
 
 NO_RECORD = "no record"
@@ -41,6 +46,20 @@ AUDIT = {  # the fields of `benchmark.score.grounding.Audit`
     "exact": "exact", "ambiguous": "ambiguous", "taken": "taken", "absent": "not in sentence",
     "unknown": "type not offered", "unparsable": "unparsable", "folded": "of placed: folded",
 }  # fmt: skip
+
+SLICES = ("type", "detection", *DIMENSIONS)
+OVERVIEW = {  # head -> dimension and bucket
+    "strict": ("detection", "strict"),
+    "detection": ("detection", "detection"),
+    "typing": ("detection", "typing"),
+    "seen": ("seen", "target"),
+    "elsewhere": ("seen", "other"),
+    "unseen": ("seen", "unseen"),
+    "shared types": ("shared", "shared"),
+    "new types": ("shared", "new"),
+}
+MISSED, SPURIOUS, AVERAGE = "(missed)", "(spurious)", "average"
+NO_SLICES = "no slices: `cdner run` scores again where the corpora are (CDNER_DATA), and trains nothing"
 
 
 class Cell(Protocol):
@@ -182,7 +201,57 @@ class ProtocolRow(Summary):
     spread: float | None
 
 
-AnyRow = Row | ErrorRow | AuditRow | TypeRow | ProtocolRow
+@dataclass(frozen=True, kw_only=True)
+class SliceRow(Summary):
+    """Strict scores of a variant on the mentions of one bucket. Percent; None where there is neither gold nor extra.
+
+    by      a key of SLICES, `overview` or `amount`
+    bucket  None where no record tells which there are
+    kind    of a type: `shared` with something else that is learned from, or `new`; None where that is not known
+    gold    mentions; None for `typing`, where it is those whose bounds are right
+    """
+
+    by: str
+    bucket: str | None
+    kind: str | None = None
+    gold: float | None
+    f1: float | None
+    std: float | None
+    precision: float | None
+    recall: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostRow(Summary):
+    """What a variant costs and what it scores (strict F1).
+
+    target   `average` where it is the mean over all targets of a table
+    seconds  of all stages of a cell, as if it had been run alone; the mean over cells
+    front    whether no other variant is as good for less, or better for as much; None without both numbers
+    devices  that the stages ran on
+    """
+
+    seconds: float | None
+    f1: float | None
+    std: float | None
+    front: bool | None
+    devices: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfusionRow(Summary):
+    """How often a predicted span has a type where gold has one in the same bounds, the mean over cells.
+
+    gold       SPURIOUS where gold has nothing in its bounds
+    predicted  MISSED where nothing is predicted in its bounds
+    """
+
+    gold: str | None
+    predicted: str | None
+    count: float | None
+
+
+AnyRow = Row | ErrorRow | AuditRow | TypeRow | ProtocolRow | SliceRow | CostRow | ConfusionRow
 
 
 # Records
@@ -374,6 +443,188 @@ def _protocol_row(common: dict[str, Any], ok: list[Outcome], names: list[str]) -
         scored={p: len(found) for p, found in each.items()},
         spread=max(compared) - min(compared) if whole else None,
     )
+
+
+def slice_rows(cells: Iterable[Cell], records: Iterable[Record], *, by: str, types: str = "fine") -> list[SliceRow]:
+    """Return the scores on each bucket, bucket by bucket within a variant; buckets that are empty are left out.
+
+    by   of SLICES; or `overview`, some buckets of several of them
+    """
+    check("slice", by, (*SLICES, "overview"))
+    found = list(_gather(cells, records, types=types, find=partial(_slice, types=types, by=by), lacks=NO_SLICES))
+    names: dict[tuple[str, str], dict[str, None]] = {}
+    for common, ok in found:
+        filled = {name for o in ok for name, counts in o.part.items() if any(counts) or by == "overview"}
+        names.setdefault((common["target"], common["regime"]), {}).update(dict.fromkeys(filled))
+    return [
+        _slice_row(common, ok, by, name)
+        for common, ok in found
+        for name in _ordered(by, names[common["target"], common["regime"]]) or (None,)
+    ]
+
+
+def _ordered(by: str, names: Iterable[str]) -> list[str]:
+    """Return buckets in the order of their dimension; types by name."""
+    known = {"detection": ("strict", "detection", "typing"), "overview": tuple(OVERVIEW), **DIMENSIONS}.get(by)
+    return sorted(names) if known is None else [name for name in known if name in names]
+
+
+def _slice(record: Record, *, types: str, by: str) -> dict[str, list[int]]:
+    """Return the counts of each bucket; none where the record does not tell."""
+    if by == "type":
+        return (_scores(record, types=types, protocol="strict") or {}).get("types") or {}
+    if by == "detection":
+        kinds = _errors(record, types=types)
+        if not kinds:
+            return {}
+        hit, type, boundary = kinds["hit"], kinds["type"], kinds["boundary"]
+        extra, missed = boundary + kinds["spurious"], boundary + kinds["missed"]
+        return {
+            "strict": [hit, type + extra, type + missed],
+            "detection": [hit + type, extra, missed],
+            "typing": [hit, type, type],
+        }
+    if by == "overview":
+        known = {part: _slice(record, types=types, by=part) for part, _ in OVERVIEW.values()}
+        return {head: known[part][name] for head, (part, name) in OVERVIEW.items() if name in known[part]}
+    return (record.get("slices") or {}).get(types, {}).get(by) or {}
+
+
+def _slice_row(common: dict[str, Any], ok: list[Outcome], by: str, name: str | None) -> SliceRow:
+    counts = [Counts(*o.part.get(name, (0, 0, 0))) for o in ok if by == "type" or name in o.part]
+    some = [c for c in counts if c != Counts() or by == "type"]
+    kind = None
+    if by == "type" and name is not None and common["sources"]:
+        shared = [o.record["slices"][common["types"]]["shared_types"] for o in ok if o.record and "slices" in o.record]
+        kind = None if not shared else "shared" if any(name in types for types in shared) else "new"
+    return SliceRow(
+        **common,
+        by=by,
+        bucket=name,
+        kind=kind,
+        gold=None if name == "typing" and by != "type" else _mean([c.hit + c.missed for c in counts]),
+        f1=_mean([c.f1 for c in some]),
+        std=_deviation([c.f1 for c in some]),
+        precision=_mean([c.precision for c in some]),
+        recall=_mean([c.recall for c in some]),
+    )
+
+
+def amount_rows(rows: Iterable[Row]) -> list[SliceRow]:
+    """Return F1 by the amount of target gold, of the rows whose regime has one; `bucket` is the amount.
+
+    `regime` names what is counted: `fraction`, `sentences`, `shots`. Where all else is the same, `supervised` ends a
+    line of fractions, and `zero-shot` begins any.
+    """
+    rows = list(rows)
+    found: list[tuple[Row, str, float]] = []
+    for row in rows:
+        told = re.fullmatch(r"(fraction|sentences|shots)-([^+]+)(\+.*)?", row.regime)
+        if told:
+            found.append((row, told[1] + (told[3] or ""), float(told[2])))
+    for kind, route in dict.fromkeys((kind, _route(row)) for row, kind, _ in found):
+        name, _, more = kind.partition("+")
+        ends = {"supervised": 1.0, "zero-shot": 0.0} if name == "fraction" else {"zero-shot": 0.0}
+        for end, amount in ends.items():
+            regime = "+".join(filter(None, [end, more]))
+            found += [(row, kind, amount) for row in rows if row.regime == regime and _route(row) == route]
+    order = {variant: n for n, variant in enumerate(dict.fromkeys(row.variant for row in rows))}
+    return [
+        SliceRow(
+            **{**_common(row), "regime": kind},
+            by="amount",
+            bucket=f"{amount:g}",
+            gold=None,
+            f1=row.f1,
+            std=row.std,
+            precision=row.metrics["precision"],
+            recall=row.metrics["recall"],
+        )
+        for row, kind, amount in sorted(found, key=lambda one: (order[one[0].variant], one[2]))
+    ]
+
+
+def _route(row: Summary) -> tuple[Hashable, ...]:
+    """Return what two rows have in common that differ in regime alone."""
+    return row.variant, row.target, *_column(row)
+
+
+def _column(row: Summary) -> tuple[Hashable, ...]:
+    return tuple(row.sources), row.select, row.order, row.dev
+
+
+def _common(row: Summary) -> dict[str, Any]:
+    """Return the fields of Summary of a row."""
+    return {name: getattr(row, name) for name in Summary.__dataclass_fields__}
+
+
+def cost_rows(cells: Iterable[Cell], records: Iterable[Record], *, types: str = "fine") -> list[CostRow]:
+    """Return cost beside strict F1, and which variants nothing beats in both.
+
+    The averages over targets follow, of the variants that have both numbers on every target of their table.
+    """
+    find = partial(_scores, types=types, protocol="strict")
+    found = []
+    for common, ok in _gather(cells, records, types=types, find=find, lacks="not scored under strict"):
+        told = [o.record for o in ok if o.record]
+        spent = [s for r in told if (s := r.get("cost", {}).get("alone_seconds")) is not None]
+        devices = {device for r in told for device in r["provenance"].get("device") or ()}
+        f1 = [Counts(*o.part["all"]).f1 for o in ok]
+        row = CostRow(
+            **common, seconds=_mean(spent), f1=_mean(f1), std=_deviation(f1), front=None, devices=sorted(devices)
+        )
+        found.append(row)
+    tables = grouped(found, lambda row: (*_column(row), row.regime))
+    averaged = [*found, *(row for table in tables for row in _averages(table))]
+    lines = grouped(averaged, lambda row: (*_column(row), row.regime, row.target))
+    return [row for line in lines for row in _fronted(line)]
+
+
+def _averages(table: list[CostRow]) -> Iterator[CostRow]:
+    targets = {row.target for row in table}
+    if len(targets) < 2 or any("+" in target for target in targets):  # those of a chain build on each other
+        return
+    for own in grouped(table, lambda row: row.variant):
+        known = {r.target: (r.seconds, r.f1) for r in own if r.seconds is not None and r.f1 is not None}
+        if known.keys() == targets:
+            seconds, f1 = (fmean(column) for column in zip(*known.values(), strict=True))
+            devices = sorted({d for row in own for d in row.devices})
+            yield replace(own[0], target=AVERAGE, seconds=seconds, f1=f1, std=None, devices=devices)
+
+
+def _fronted(line: list[CostRow]) -> Iterator[CostRow]:
+    """Yield the rows of one target with `front` told."""
+    known = [(r.seconds, r.f1) for r in line if r.seconds is not None and r.f1 is not None]
+    for row in line:
+        if row.seconds is None or row.f1 is None:
+            yield row
+        else:
+            beaten = any(s <= row.seconds and f >= row.f1 and (s, f) != (row.seconds, row.f1) for s, f in known)
+            yield replace(row, front=not beaten)
+
+
+def confusion_rows(cells: Iterable[Cell], records: Iterable[Record], *, types: str = "fine") -> list[ConfusionRow]:
+    """Return how often each type is predicted where gold has each type in the same bounds, pair by pair."""
+
+    def find(record: Record) -> Any:
+        return (record.get("slices") or {}).get(types, {}).get("confusion")
+
+    found = []
+    for common, ok in _gather(cells, records, types=types, find=find, lacks=NO_SLICES):
+        each = [dict(_pairs(o.part)) for o in ok]
+        names = sorted({name for o in ok for name in o.part["types"]})
+        pairs: list[Pair] = [(gold, predicted) for gold in (*names, SPURIOUS) for predicted in (*names, MISSED)]
+        for gold, predicted in pairs[:-1] if ok else [(None, None)]:
+            count = _mean([own.get((gold, predicted), 0) for own in each])
+            found.append(ConfusionRow(**common, gold=gold, predicted=predicted, count=count))
+    return found
+
+
+def _pairs(confusion: Mapping[str, Any]) -> Iterator[tuple[Pair, int]]:
+    names = confusion["types"]
+    for gold, row in zip((*names, SPURIOUS), confusion["counts"], strict=True):
+        for predicted, count in zip((*names, MISSED), row, strict=True):
+            yield (gold, predicted), count
 
 
 def _row(common: dict[str, Any], ok: list[Outcome], protocol: str) -> Row:

@@ -184,6 +184,33 @@ def test_a_record_without_scores_lacks_nothing(status):
 
 
 @pytest.fixture
+def older(harbour, tmp_path):
+    """Return where the record of a board that has run lies, as it was written before slices were counted."""
+    harbour()
+    path = tmp_path / "results" / "small" / "records" / "lookup" / "--harbour" / "in-domain" / "seed1.json"
+    record = json.loads(path.read_text())
+    del record["slices"]
+    path.write_text(json.dumps(record))
+    return path
+
+
+def test_a_record_without_slices_is_scored_again_without_a_stage(harbour, older):
+    ran, rescored, record = harbour()
+
+    assert (ran, rescored) == (0, 1)
+    assert record["slices"]["fine"]["seen"] == {"target": [1, 0, 0], "other": [0, 0, 0], "unseen": [0, 0, 0]}
+    assert harbour()[:2] == (0, 0)
+
+
+def test_a_record_without_slices_stays_done_where_its_predictions_are_gone(harbour, older, store):
+    shutil.rmtree(store.root / "stages")
+    (store.root / "stages").mkdir()
+    older.with_name("seed1.predictions.jsonl.gz").unlink()
+
+    assert harbour()[:2] == (0, 0)
+
+
+@pytest.fixture
 def twins(harbour, store, tmp_path):
     """Return the folder of a board that has run, whose store was emptied since, and whose plan has a second variant."""
     harbour()
@@ -201,7 +228,7 @@ def test_a_cell_of_the_stages_of_another_takes_over_what_was_predicted(harbour, 
     told = json.loads((twin / "seed1.json").read_text())
     assert (ran, rescored) == (0, 0)
     assert (told["equal"], told["variant"], told["cost"]["spent_seconds"]) == (record["cell"], "same", 0.0)
-    same = ("final", "stages", "scores", "sentences", "gold", "predictions")
+    same = ("final", "stages", "scores", "sentences", "slices", "gold", "predictions")
     assert {name: told[name] for name in same} == {name: record[name] for name in same}
     assert gzip.decompress((twin / "seed1.predictions.jsonl.gz").read_bytes()).count(b"\n") == 1
     assert harbour()[0] == 0
