@@ -50,8 +50,8 @@ def workload(
     """Return what is to be done: stages that some unfinished cell needs and the store lacks, parents first.
 
     A cell whose stored predictions only want scoring again needs no stage, nor does one that ends in the stage of
-    another whose predictions stand. A done cell whose record lacks a protocol or slices is scored again; it stays as it is where
-    its predictions are gone.
+    another whose predictions stand. A done cell whose record lacks a protocol or slices is scored again; it stays as
+    it is where its predictions are gone.
     """
     stages: dict[str, Stage] = {}
     references = 0

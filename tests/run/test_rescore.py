@@ -172,10 +172,15 @@ def test_a_brief_record_tells_what_the_whole_one_lacks(harbour, newer, tmp_path)
 def test_a_protocol_that_one_level_lacks_is_lacking():
     whole = {name: {} for name in PROTOCOLS}
     part = {name: {} for name in PROTOCOLS if name != "topt"}
+    good = {"status": "ok", "slices": {"fine": {}}}
 
-    assert records.lacks({"status": "ok", "scores": {"fine": whole, "general": whole}}) == []
-    assert records.lacks({"status": "ok", "scores": {"fine": whole, "general": part}}) == ["topt"]
-    assert records.lacks({"status": "ok", "scores": {"general": whole}}) == []
+    assert records.lacks({**good, "scores": {"fine": whole, "general": whole}}) == []
+    assert records.lacks({**good, "scores": {"fine": whole, "general": part}}) == ["topt"]
+    assert records.lacks({**good, "scores": {"general": whole}}) == []
+
+
+def test_a_record_without_slices_lacks_them():
+    assert records.lacks({"status": "ok", "scores": {"fine": {name: {} for name in PROTOCOLS}}}) == ["slices"]
 
 
 @pytest.mark.parametrize("status", ["failed", "skipped"])
