@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -66,14 +66,23 @@ class Planned:
 
 
 def plan_cells(
-    board: Board, cells: Iterable[Cell], *, data: Path | None = None, cards: tuple[Path, ...] = ()
+    board: Board,
+    cells: Iterable[Cell],
+    *,
+    data: Path | None = None,
+    cards: tuple[Path, ...] = (),
+    read: Callable[[Path, str], records.Record | None] = records.read,
+    corpora: Any = None,
 ) -> list[Planned]:
     """Return the cells with their final stages.
 
     A cell that a method cannot do carries the reason, as does one with a licensed corpus that has no card here.
     Each corpus is read once. Raises what reading a corpus raises, and PlanError.
+
+    read      what finds the record of a cell
+    corpora   a `corpus_reader` that others use too
     """
-    corpora = corpus_reader()
+    corpora = corpora or corpus_reader()
 
     @cache
     def method_of(name: str) -> Method:
@@ -108,7 +117,7 @@ def plan_cells(
                 final = annotation.planned(method, transfer, settings, cell.seed, file)
             except Unsupported as error:
                 reason = str(error)
-        known = records.read(board.folder, cell.name)
+        known = read(board.folder, cell.name)
         found.append(Planned(cell, type(method), settings, transfer, final, reason, known, gold))
     return found
 
