@@ -392,11 +392,28 @@ def table(chosen: argparse.Namespace) -> int:
         return committed_tables(board, chosen)
     if chosen.metric != "f1" and not chosen.per_type:
         raise CdnerError(f"--metric {chosen.metric} is of types: say --per-type TARGET too.")
+    if chosen.selection:
+        return selection_table(board, chosen.format)
     shape = next((s for s in ("errors", "audit") if getattr(chosen, s)), "types" if chosen.per_type else "rows")
     print_tables(
         board, chosen.format, chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type, worst=chosen.worst,
         metric=chosen.metric,
     )  # fmt: skip
+    return 0
+
+
+def selection_table(board: Any, format: str) -> int:
+    """Print what other rules of selection would have given."""
+    from benchmark.report import rows, selection
+
+    if format not in selection.FORMATS:
+        raise CdnerError(f"--selection has no format {format}. There are: {', '.join(selection.FORMATS)}.")
+    found = selection.rows(board.expected(), rows.load(board.folder))
+    if not found:
+        raise CdnerError(
+            f"no record of {board.name} tells of epochs; a transfer that says `curves: true` keeps them as it is run."
+        )
+    say(selection.render(found, format, colour=console().is_terminal).rstrip("\n"))
     return 0
 
 
@@ -1058,6 +1075,9 @@ def parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--worst", action="store_true", help="mark the target on which each variant is worst")
     verb.add_argument("--audit", action="store_true", help="what became of generated pairs instead of F1")
+    verb.add_argument(
+        "--selection", action="store_true", help="what target-dev, source-dev, last and test would have chosen"
+    )
     verb.add_argument("--per-type", metavar="TARGET", help="F1 of every entity type of one target")
     verb.add_argument(
         "--metric", choices=("f1", "precision", "recall"), default="f1",

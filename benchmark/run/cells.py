@@ -13,7 +13,7 @@ from benchmark.corpus.card import find_cards
 from benchmark.corpus.corpus import Corpus, Split, load
 from benchmark.corpus.transfer import Spec, Transfer, build
 from benchmark.errors import CdnerError, RecordError, UnknownName, Unsupported, nearest
-from benchmark.run import annotation
+from benchmark.run import annotation, curves
 from benchmark.run import record as records
 from benchmark.run.failure import PASSING
 from benchmark.run.method import Method
@@ -115,6 +115,7 @@ def plan_cells(
             try:
                 file = annotation.file_of(board.folder, cell.name)
                 final = annotation.planned(method, transfer, settings, cell.seed, file)
+                final = curves.keeping(final, transfer) if cell.spec.curves else final
             except Unsupported as error:
                 reason = str(error)
         known = read(board.folder, cell.name)

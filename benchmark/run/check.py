@@ -11,6 +11,7 @@ stages        each key is the hash of the ingredients beside it; parents come be
 ingredients   the final stage's key is what the plan gives here, with this code and these weights
 versions      scorer, cards, gold, train are today's
 counts        sentences and types sum up to the whole; errors too
+curves        the counts of the epoch that was kept are the record's
 predictions   they stand beside, unaltered, of the test split's sentences, of its types
 scores        predictions are scored again, where the gold can be read
 cost          nothing is below 0
@@ -218,6 +219,21 @@ class _File(_Shape):
     sha256: Hash
 
 
+class _Epoch(BaseModel):
+    model_config = ConfigDict(strict=True, populate_by_name=True)
+
+    epoch: Count
+    test: Triple
+    target: Annotated[float | None, Field(alias="target-dev", ge=0, le=100)] = None
+    source: Annotated[float | None, Field(alias="source-dev", ge=0, le=100)] = None
+
+
+class _Curves(_Shape):
+    kept: Count | None = None
+    epochs: list[_Epoch] | None = None
+    reason: str | None = None
+
+
 class _Record(_Shape):
     schema_: Annotated[int, Field(ge=1, le=records.SCHEMA, alias="schema")]
     cell: Name
@@ -247,6 +263,7 @@ class _Record(_Shape):
     sentences: dict[Level, list[Triple]] | None = None
     audit: dict[str, Any] | None = None
     annotation: dict[str, Any] | None = None
+    curves: _Curves | None = None
     predictions: _File | None = None
     equal: Name | None = None
     adopted: dict[str, Any] | None = None
@@ -409,6 +426,7 @@ class Checker:
             self.versions(name, record)
         if record["status"] == "ok" and all(record.get(part) is not None for part in SCORED):
             self.counts(name, record)
+            self.curves(name, record)
             predicted = self.predictions(name, record, path)
             if predicted is not None and name in self.cells:
                 self.scored(name, record, predicted)
@@ -644,6 +662,23 @@ class Checker:
                     "counts",
                     f"errors.{level} come to {short(total)}, scores.{level}.strict.all is {short(strict)}. {ASK}",
                 )
+
+    def curves(self, name: str, record: Mapping[str, Any]) -> None:
+        """Check that the epoch that was kept is that of the record's counts, and the same mentions in every epoch."""
+        told = record.get("curves") or {}
+        if "epochs" not in told:
+            return
+        whole = record["scores"].get(record["level"], {}).get("strict", {}).get("all")
+        kept = [epoch["test"] for epoch in told["epochs"] if epoch["epoch"] == told.get("kept")]
+        if kept != [whole]:
+            self.refuse(
+                name, "curves",
+                f"the epoch {short(told.get('kept'))} was kept, whose counts on test are {short(kept)}, and the "
+                f"record's are {short(whole)}. {ASK}",
+            )  # fmt: skip
+        mentions = {hit + missed for hit, _, missed in (epoch["test"] for epoch in told["epochs"])}
+        if len(mentions) > 1:
+            self.refuse(name, "curves", f"its epochs are of {', '.join(map(str, sorted(mentions)))} mentions. {ASK}")
 
     def predictions(self, name: str, record: Mapping[str, Any], path: Path) -> list[Prediction] | None:
         """Return the predictions beside a record, once they are what it says."""
