@@ -399,6 +399,8 @@ def table(chosen: argparse.Namespace) -> int:
         return committed_tables(board, chosen)
     if chosen.metric != "f1" and not chosen.per_type:
         raise CdnerError(f"--metric {chosen.metric} is of types: say --per-type TARGET too.")
+    if chosen.selection:
+        return selection_table(board, chosen.format)
     shape = next((s for s in ("errors", "audit") if getattr(chosen, s)), "types" if chosen.per_type else "rows")
     if chosen.protocols:
         if shape != "rows" or chosen.worst:
@@ -459,6 +461,94 @@ def published(chosen: argparse.Namespace) -> int:
     width = out.width if chosen.format == "terminal" else 80
     print(render.render(things, chosen.format, width=width, colour=colour).rstrip("\n"))  # noqa: T201
     return 0
+
+
+def selection_table(board: Any, format: str) -> int:
+    """Print what other rules of selection would have given."""
+    from benchmark.report import rows, selection
+
+    if format not in selection.FORMATS:
+        raise CdnerError(f"--selection has no format {format}. There are: {', '.join(selection.FORMATS)}.")
+    found = selection.rows(board.expected(), rows.load(board.folder))
+    if not found:
+        raise CdnerError(
+            f"no record of {board.name} tells of epochs; a transfer that says `curves: true` keeps them as it is run."
+        )
+    say(selection.render(found, format, colour=console().is_terminal).rstrip("\n"))
+    return 0
+
+
+def check(chosen: argparse.Namespace) -> int:
+    """Verify the records of a board that somebody else made: refuse what does not add up, with reasons."""
+    from benchmark.run import check as checks
+
+    board, folder = foreign_board(chosen.board, chosen.plan, chosen)
+    found = checks.check(board, folder, data=data_folder(chosen), cards=card_folders(chosen))
+    check_tables(board, found)
+    if chosen.json:
+        say(json.dumps({**found.as_json(), "strict": chosen.strict, "ok": not found.failed(strict=chosen.strict)}))
+    else:
+        for finding in found.findings:
+            say(finding.line)
+        say(found.summary)
+    return int(found.failed(strict=chosen.strict))
+
+
+def merge(chosen: argparse.Namespace) -> int:
+    """Take records of the same plan that were made elsewhere into a board, after checking them."""
+    from benchmark.run import merge as merging
+    from benchmark.run.plan import read_board
+
+    cards = card_folders(chosen)
+    into = read_board(chosen.into, cards)
+    others: list[Any] = []
+    for name in chosen.folders:
+        own = (Path(name).expanduser() / "plan.yaml").exists() or not Path(name).expanduser().is_dir()
+        board, folder = foreign_board(name, None if own else chosen.into, chosen)
+        others.append((folder, board if own else None))
+    found = merging.merge(
+        into if chosen.dry_run else writable(into), others, replace=chosen.replace, strict=chosen.strict,
+        dry_run=chosen.dry_run, data=data_folder(chosen), cards=cards,
+    )  # fmt: skip
+    for one in found:
+        for line in one.lines:
+            say(line)
+    if chosen.dry_run:
+        say("nothing was written")
+    elif any(one.taken for one in found):
+        say(f"`cdner table {chosen.into} --write` writes the tables anew")
+    return int(any(one.refused for one in found))
+
+
+def foreign_board(name: str, plan: str | None, chosen: argparse.Namespace) -> tuple[Any, Path]:
+    """Return the board of a plan that may be somebody else's, and the folder of the records."""
+    from benchmark.run.plan import find_board, read_board
+    from benchmark.run.untrusted import check_plan
+
+    folder = find_board(name) if plan is None else Path(name).expanduser()
+    if not folder.is_dir():
+        raise CdnerError(f"{folder}: there is no such folder of records.")
+    check_plan(folder if plan is None else find_board(plan))
+    return read_board(str(folder) if plan is None else plan, card_folders(chosen)), folder
+
+
+def check_tables(board: Any, found: Any) -> None:
+    """Add to a report the committed tables that are not what the records say."""
+    from benchmark.report import committed
+    from benchmark.run.check import REFUSED, STRANGE
+
+    if any(f.part in ("file", "json", "schema") and f.verdict == REFUSED for f in found.findings):
+        return  # a table cannot be made of what cannot be read, and that is refused already
+    try:
+        for name in committed.unfit(found.folder, board.expected()):
+            found.add(
+                REFUSED,
+                "tables",
+                name,
+                f"it is not what the records say. `cdner table {board.name} --write` writes it.",
+            )
+    except STRANGE as error:
+        found.add(REFUSED, "tables", "table.md", f"it cannot be compared with the records: {error}")
 
 
 def committed_tables(board: Any, chosen: argparse.Namespace) -> int:
@@ -1147,6 +1237,9 @@ def parser() -> argparse.ArgumentParser:
     )
     verb.add_argument("--worst", action="store_true", help="mark the target on which each variant is worst")
     verb.add_argument("--audit", action="store_true", help="what became of generated pairs instead of F1")
+    verb.add_argument(
+        "--selection", action="store_true", help="what target-dev, source-dev, last and test would have chosen"
+    )
     verb.add_argument("--per-type", metavar="TARGET", help="F1 of every entity type of one target")
     verb.add_argument(
         "--metric", choices=("f1", "precision", "recall"), default="f1",
@@ -1196,6 +1289,21 @@ def parser() -> argparse.ArgumentParser:
         help="recompute, and list where papers disagree; fail where a Markdown page lists something else",
     )  # fmt: skip
     verb.add_argument("--write", type=Path, nargs="+", metavar="PAGE", help="write that list into Markdown pages")
+
+    verb = add("check", check, "cdner check ./theirs --strict", data=True)
+    verb.add_argument("board", metavar="BOARD", help="a board's name, or a folder with a plan.yaml")
+    verb.add_argument("--plan", metavar="BOARD", help="check the records of the folder against the plan of this board")
+    verb.add_argument(
+        "--strict", action="store_true", help="what is in doubt, such as what was not rescored, fails too"
+    )
+    verb.add_argument("--json", action="store_true", help="as JSON")
+
+    verb = add("merge", merge, "cdner merge minilm ./machine-a ./machine-b --dry-run", data=True)
+    verb.add_argument("into", metavar="INTO", help="the board that takes the records")
+    verb.add_argument("folders", nargs="+", metavar="FROM", help="a board's name or folder; or a folder of records")
+    verb.add_argument("--replace", action="store_true", help="take a good record over one that predicts something else")
+    verb.add_argument("--strict", action="store_true", help="leave records of which something is in doubt")
+    verb.add_argument("--dry-run", action="store_true", help="say what would be taken, and write nothing")
 
     verb = add("curve", curve, "cdner curve label-normalization --target ai --out ai.pdf")
     verb.add_argument("board", metavar="BOARD")

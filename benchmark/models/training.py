@@ -2,10 +2,12 @@
 
 import logging
 import math
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -95,6 +97,8 @@ class Selection(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Score dev and decide what to keep and whether to go on."""
+        if self.work.epochs is not None:
+            self._keep_epoch(self.work.epochs, trainer.current_epoch + 1, module)
         if self.score is None:
             self.kept = trainer.current_epoch
             self._tell(trainer)
@@ -110,6 +114,14 @@ class Selection(Callback):
         self._tell(trainer, dev_f1=round(f1, 2))
         if self.patience is not None and trainer.current_epoch - self.kept >= self.patience:
             trainer.should_stop = True
+
+    def _keep_epoch(self, folder: Path, epoch: int, module: nn.Module) -> None:
+        """Keep the weights of an epoch at which dev is looked at, or could be: `<epoch>.pt`, whole or not at all."""
+        if epoch % self.every == 0 or epoch == self.epochs:
+            folder.mkdir(parents=True, exist_ok=True)
+            part = folder / f"{epoch}.part"
+            torch.save({name: value.detach().cpu() for name, value in module.state_dict().items()}, part)
+            part.replace(folder / f"{epoch}.pt")
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
@@ -170,6 +182,8 @@ def fit(
         fitted = Fitted(**file.found["fitted"])
         tell_resumed(work, fitted.epochs, epochs)
         return fitted
+    if work.epochs is not None and not (file is not None and file.found):
+        shutil.rmtree(work.epochs, ignore_errors=True)  # of a training that nothing goes on from
     trainer = pl.Trainer(
         accelerator="auto",
         devices=1,

@@ -5,6 +5,7 @@
 any Markdown file  between `<!-- cdner table BOARD -->` and `<!-- end -->`: strict F1 over fine types
 """
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from benchmark.errors import RecordError
 from benchmark.report import table
+from benchmark.run.untrusted import RECORD_BYTES, contents
 from benchmark.score.protocols import PROTOCOLS
 
 
@@ -58,6 +60,20 @@ def check(name: str, folder: Path, cells: Sequence[Any], pages: Iterable[Path] =
             f"{', '.join(str(p) for p in wrong)}: not what the records of {name} say. "
             f"Write it anew: cdner table {name} --write."
         )
+
+
+def unfit(folder: Path, cells: Sequence[Any]) -> list[str]:
+    """Return which of the committed tables in a folder are not what its records say; one that is not there is none.
+
+    Whoever wrote them may have called the board something else: the name stands in the first line of table.md.
+    """
+    found: dict[str, str] = {}
+    for name in ("table.md", "table.csv"):
+        if os.path.lexists(folder / name):
+            found[name] = contents(folder / name, RECORD_BYTES).decode("utf8", "replace")
+    name = found.get("table.md", "").partition("\n")[0].removeprefix("# ") or folder.name
+    wanted = expected_files(name, folder, cells) if found else {}
+    return [path.name for path, text in wanted.items() if found.get(path.name, text) != text]
 
 
 def _replaced(page: Path, name: str, text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmark.corpus.corpus import load_split
 from benchmark.corpus.transfer import Spec, Transfer, describe
+from benchmark.run import curves
 from benchmark.run import record as records
 from benchmark.run.cells import Planned
 from benchmark.run.plan import Board
@@ -59,9 +60,11 @@ class Outcomes:
     def scored_again(self, item: Planned, record: records.Record) -> records.Record:
         """Return a cell's record with the scores of the predictions that stand beside it, against the gold of today."""
         assert item.transfer is not None
+        known = {name: value for name, value in record.items() if name != "curves"}
         return {
-            **record,
+            **known,
             **self.score(item, records.predictions_path(self.board.folder, item.cell.name)),
+            **self.curves(item),
             "corpora": corpora_of(item.transfer),
             "scorer": SCORER_VERSION,
             "gold": item.gold,
@@ -94,6 +97,7 @@ class Outcomes:
             **told,
             **self.audit(item),
             **self.annotation(graph),
+            **(self.curves(item) if result["status"] == "ok" else {}),
             "final": None if item.final is None else item.final.key,
             "stages": [stage_entry(s, manifests.get(s.key, {})) for s in graph],
             "attempts": [a for s in graph for a in self.attempts(s, manifests.get(s.key))],
@@ -133,6 +137,21 @@ class Outcomes:
         paths = [self.store.folder(stage.key) / "annotation.json" for stage in graph]
         told = [json.loads(path.read_text(encoding="utf8")) for path in paths if path.is_file()]
         return {"annotation": told[-1]} if told else {}
+
+    def curves(self, item: Planned) -> dict[str, Any]:
+        """Return what each epoch of the training would have given, where the transfer asks for it.
+
+        Nothing, where its predictions are no longer in the store. Where no epochs can be kept, why.
+        """
+        if item.final is None or item.transfer is None or not item.cell.spec.curves:
+            return {}
+        stage = curves.kept_by(item.final)
+        if stage is None:
+            return {"curves": {"reason": curves.reason_without(item.final, item.transfer)}}
+        if not self.store.has(stage.key):
+            return {}
+        folder = self.store.folder(stage.key)
+        return {"curves": curves.scored(folder, item.transfer, self.gold(item.transfer), item.method.level)}
 
     def attempts(self, stage: Stage, manifest: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         """Return how the attempts at a stage that brought no artefact ended."""

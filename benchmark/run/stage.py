@@ -77,8 +77,7 @@ class Stage:
     @cached_property
     def key(self) -> str:
         """Return the stage's key, 32 hexadecimal digits."""
-        text = json.dumps(self.ingredients, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return key_of(self.ingredients)
 
     def graph(self) -> list["Stage"]:
         """Return this stage and all behind it, parents first, each key once."""
@@ -111,6 +110,12 @@ class Stage:
 
     def __repr__(self) -> str:
         return f"<Stage {self.step.__name__} {self.title} {self.key[:8]}>"
+
+
+def key_of(ingredients: Mapping[str, Any]) -> str:
+    """Return the key of a stage that is made of these: its step, its code, its inputs."""
+    text = json.dumps(ingredients, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)

@@ -614,14 +614,23 @@ def read_predictions(path: Path) -> list[Prediction]:
         raise RecordError(f"{path}: there is no such file of predictions.") from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: the predictions cannot be read ({error}). Predict again.") from error
+    return parse_predictions(text, path)
+
+
+def parse_predictions(text: str, where: Path | str) -> list[Prediction]:
+    """Return the predictions in a text, one JSON object a line. Raises RecordError with `where` and the line."""
     predictions = []
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
         try:
             predictions.append(_from_json(json.loads(line)))
-        except json.JSONDecodeError as error:
-            raise RecordError(f"{path}, line {number}: this is no JSON ({error}).") from error
         except _LineError as error:
-            raise RecordError(f"{path}, line {number}: {error}") from None
+            raise RecordError(f"{where}, line {number}: {error}") from None
+        except (
+            ValueError,
+            OverflowError,
+            RecursionError,
+        ) as error:  # a number of too many digits is no JSONDecodeError
+            raise RecordError(f"{where}, line {number}: this is no JSON ({error}).") from error
     return predictions
 
 
