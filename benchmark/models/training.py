@@ -13,6 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
 from benchmark.errors import LossNotANumber
@@ -57,6 +58,7 @@ def prepare(seed: int, threads: int) -> None:
     pl.seed_everything(seed, verbose=False)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # a stage is one process
     warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
 
 
@@ -190,7 +192,7 @@ def fit(
         precision="bf16-mixed" if used == "bf16" else "32-true",
         max_epochs=epochs,
         callbacks=[selection] if file is None else [selection, Keeper(work, file, epochs)],
-        plugins=file,
+        plugins=[LightningEnvironment(), *([] if file is None else [file])],  # one process, also in a job of SLURM
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
