@@ -123,7 +123,8 @@ def checked(name: str, options: Mapping[str, Any], where: str) -> Any:
             known = list(kind.model_fields)
             told = f"there is no option {said!r}.{nearest(said, known)} There are: {', '.join(known)}."
         else:
-            told = f"{said} is {problem['input']!r}: {problem['msg'].lower().removeprefix('value error, ')}."
+            message = problem["msg"].removeprefix("Value error, ")
+            told = f"{said} is {problem['input']!r}: {message[0].lower()}{message[1:]}."
         raise EngineError(f"{where}: {name}: {told}") from None
 
 

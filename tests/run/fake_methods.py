@@ -84,6 +84,11 @@ def read_input(work):
     (work.folder / "input.txt").write_text(sys.stdin.read())
 
 
+def see_gpus(work, *, path, number):
+    """Write down which GPUs this process sees."""
+    Path(path).write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+
+
 def meet(work, *, mine, other):
     """Leave a mark, then wait until another stage has left its own: only stages at once can do that."""
     Path(mine).touch()
