@@ -468,7 +468,7 @@ def all_code() -> dict[str, str]:
     root = Path(__file__).resolve().parent.parent
     found = {}
     for path in sorted(root.rglob("*.py")):
-        told = re.search(r"^VERSION = (\d+)$", path.read_text(encoding="utf8"), re.MULTILINE)
+        told = re.search(r"^VERSION = (\d+)\b", path.read_text(encoding="utf8"), re.MULTILINE)
         if told:
             found[".".join(["benchmark", *path.relative_to(root).with_suffix("").parts])] = f"VERSION {told[1]}"
     methods = find_spec("methods")
