@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmark.corpus.corpus import load
 from benchmark.errors import EngineError
 from benchmark.run.engines import make
 from benchmark.run.stage import Stage
@@ -120,9 +121,9 @@ def ended(engine, *scratches, seconds=LONG):
     return [found[s] for s in scratches]
 
 
-def hanging(engine, store, fakes, pids: Path, *, deaf: bool = False):
+def hanging(engine, store, fakes, pids: Path):
     """Start a stage that never ends. Returns its scratch folder, its process and its child's."""
-    scratch = store.prepare(Stage(fakes.hang, pids=str(pids), deaf=deaf), threads=1)
+    scratch = store.prepare(Stage(fakes.hang, pids=str(pids)), threads=1)
     engine.start(scratch)
     wait_for(pids)
     return scratch, *map(int, pids.read_text().split())
@@ -251,12 +252,16 @@ def test_a_stage_that_needs_a_gpu_sees_the_one_that_ray_grants_and_no_other_sees
 
 
 def test_a_stage_that_is_stopped_is_killed_with_its_child_where_both_are_deaf(engine, store, tmp_path, fakes_on_path):
-    scratch, leader, child = hanging(engine, store, fakes_on_path, tmp_path / "pids", deaf=True)
+    bound = {"train": [load(NEWS).train], "init": None, "seed": 1, "weight": 1, "notes": str(tmp_path)}
+    scratch = store.prepare(Stage(fakes_on_path.act, script=["deaf"], **bound), threads=1)
+    engine.start(scratch)
+    wait_for(tmp_path / "pids")
+    leader, child = map(int, (tmp_path / "pids").read_text().split())
     began = time.monotonic()
     engine.stop(scratch)
     engine.stop(scratch)
 
-    assert ended(engine, scratch) == [(-9, None)] or ended(engine) == []
+    assert ended(engine, scratch) == [(-9, None)]
     assert time.monotonic() - began > 2.5  # it was asked first
     assert gone(leader, child, seconds=1) == []
 
