@@ -74,6 +74,7 @@ class RayEngine(Engine):
             self._start()
         else:
             self._connect()
+        hush()
         self._code = all_code()
         self._task = ray.remote(max_retries=0, max_calls=0)(run_stage)
         self._look()
@@ -259,6 +260,13 @@ def first_line(error: BaseException) -> str:
 def last_line(error: BaseException) -> str:
     """Return the last line of what an error says: of a traceback, the error itself."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
+def hush() -> None:
+    """Keep Ray from printing what it knows of a lost node into the harness' own output; it has no option for that."""
+    from ray._private import worker
+
+    worker.print_to_stdstream = lambda *_, **__: None
 
 
 def own_token() -> dict[str, str]:

@@ -99,6 +99,16 @@ def meet(work, *, mine, other):
         time.sleep(0.01)
 
 
+def await_mark(work, *, mine, other):
+    """As `meet`, with time for the other's imports."""
+    Path(mine).touch()
+    deadline = time.monotonic() + 240
+    while not Path(other).exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the other never came")
+        time.sleep(0.05)
+
+
 # ---- a method
 
 
