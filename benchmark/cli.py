@@ -230,7 +230,6 @@ def run(chosen: argparse.Namespace) -> int:
     from benchmark import paths
     from benchmark.run import upkeep
     from benchmark.run.cells import plan_cells
-    from benchmark.run.local import LocalEngine
     from benchmark.run.plan import read_board
     from benchmark.run.runner import Limits, Runner
     from benchmark.run.store import Store
@@ -241,7 +240,7 @@ def run(chosen: argparse.Namespace) -> int:
     if not chosen.dry_run:
         board = writable(board)
     cells = chosen_cells(board, chosen.only)
-    engine = LocalEngine(chosen.slots, chosen.threads)
+    engine = chosen_engine(chosen)
     watcher: Any = None
     try:
         if not chosen.dry_run:
@@ -274,6 +273,19 @@ def run(chosen: argparse.Namespace) -> int:
     if summary.failed:
         return 1
     return STOPPED if summary.stopped and summary.left else int(summary.done + summary.skipped != summary.cells)
+
+
+def chosen_engine(chosen: argparse.Namespace) -> "Engine":
+    """Return the engine that the command line names, else the user's file of options, else this machine's."""
+    from benchmark import paths
+    from benchmark.run import engines
+
+    file = paths.engine_file(chosen.engine_config)
+    options = engines.read_options(file)
+    name = chosen.engine or options.get("engine", "local")
+    return engines.make(
+        name, options.get(name, {}), chosen.slots, chosen.threads, where=str(file or f"--engine {name}")
+    )
 
 
 def chosen_cells(board: Any, only: list[str] | None) -> list[Any]:
@@ -1184,6 +1196,14 @@ def parser() -> argparse.ArgumentParser:
         "--slots", type=positive, metavar="N", help="stages at once (default: GPUs, else cores, four at most)"
     )
     verb.add_argument("--threads", type=positive, metavar="N", help="threads a stage (default: cores divided by slots)")
+    verb.add_argument(
+        "--engine", choices=("local", "ray", "slurm"),
+        help="where stages run: this machine, a Ray cluster, a SLURM cluster (default: as the options say, else local)",
+    )  # fmt: skip
+    verb.add_argument(
+        "--engine-config", type=Path, metavar="FILE",
+        help="options of engines (or CDNER_ENGINE; default: engine.yaml in the user's config folder of cdner)",
+    )  # fmt: skip
     verb.add_argument("--no-table", action="store_true", help="do not print the table at the end")
     how = verb.add_mutually_exclusive_group()
     how.add_argument(

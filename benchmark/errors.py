@@ -8,6 +8,7 @@ CdnerError
 ├── PlanError        a board's plan, a transfer or a setting that is refused
 ├── Unsupported      a method cannot do what a transfer asks: the cell is skipped, with the reason
 ├── StoreError       the store cannot be used
+├── EngineError      an engine's options are refused, or what it runs on cannot be used
 ├── BrokenArtefact   an artefact is not what its manifest says: the harness builds it again
 ├── RecordError      a record that cannot be read
 ├── PublishedError   a file of published numbers that cannot be believed
@@ -55,6 +56,10 @@ class Unsupported(CdnerError):
 
 class StoreError(CdnerError):
     """The store cannot be used."""
+
+
+class EngineError(CdnerError):
+    """An engine's options are refused, or what it runs on cannot be used."""
 
 
 class BrokenArtefact(CdnerError):

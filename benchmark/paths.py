@@ -63,6 +63,18 @@ def store_folder() -> Path:
     return Path(named).expanduser() if named else cache_folder() / "store"
 
 
+def engine_file(given: Path | None = None) -> Path | None:
+    """Return the file of engines' options: the given one, CDNER_ENGINE, or `engine.yaml` in the user's config folder.
+
+    None where nothing names one and the last is not there.
+    """
+    named = os.environ.get("CDNER_ENGINE", "")
+    if given or named:
+        return (given or Path(named)).expanduser()
+    usual = Path(platformdirs.user_config_dir("cdner")) / "engine.yaml"
+    return usual if usual.is_file() else None
+
+
 def answers_folder(store: Path) -> Path:
     """Return the folder of language models' kept answers: CDNER_ANSWERS, or `answers` in the store."""
     named = os.environ.get("CDNER_ANSWERS", "")

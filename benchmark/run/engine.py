@@ -1,7 +1,8 @@
 """What an engine is: it runs a stage and says how it ended, knowing nothing of what the stage does.
 
 A stage is a scratch folder with `request.json` in it. Whoever runs it there, `benchmark.run.worker.Server` on this
-machine or on another, grants it what `limits` of the request says, and publishes its artefact in the store.
+machine or on another, grants it what `limits` of the request says, and publishes its artefact in the store. `needs` of
+the request says what it keeps busy: `gpu`, `cpu` or `llm`.
 """
 
 from abc import ABC, abstractmethod
@@ -14,7 +15,8 @@ class Ending:
     """A stage's process is gone.
 
     code   its exit status; a negative one is the signal that ended it
-    over   the limit for which the engine has ended it, as a reason: `time limit: over 90 minutes`
+    over   why, as a reason, where it is not the stage itself that tells: the limit for which the engine has ended it
+           (`time limit: over 90 minutes`), or what became of its machine (`killed: its node was lost`)
     """
 
     scratch: Path
@@ -30,6 +32,9 @@ class Engine(ABC):
 
     slots: int
     threads: int
+
+    def warm(self) -> None:  # noqa: B027 - there may be nothing to do
+        """Get ready to run stages, without waiting longer than must be. Called once, when there will be some."""
 
     @abstractmethod
     def start(self, scratch: Path) -> None:

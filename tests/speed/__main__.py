@@ -15,6 +15,7 @@ MODULES = (
     "text2text",
     "density",
     "statistics",
+    "ray_nodes",
 )
 
 WITHIN = {"at least": lambda found, bound: found >= bound, "at most": lambda f, b: f <= b, "under": lambda f, b: f < b}
