@@ -641,7 +641,7 @@ def columns(cells: Iterable[Cell], records: Iterable[Record], *, types: str = "f
     return [
         (rows, column)
         for group in _alike([(_row(common, ok, "strict"), ok) for common, ok in found], types)
-        for rows, column in [([row for row, _ in group], _column(group, types))]
+        for rows, column in [([row for row, _ in group], _weigh(group, types))]
     ]
 
 
@@ -661,7 +661,7 @@ def _sentences(outcome: Outcome, types: str) -> Any:
     return ((outcome.record or {}).get("sentences") or {}).get(types, ())
 
 
-def _column(group: list[tuple[Row, list[Outcome]]], types: str) -> Column:
+def _weigh(group: list[tuple[Row, list[Outcome]]], types: str) -> Column:
     """Return the statistics of a column: each row's units are its draws, where there are several, else its seeds."""
     counts: dict[str, dict[Hashable, Any]] = {}
     for row, ok in group:
@@ -680,7 +680,7 @@ def _weighed(listed: list[tuple[Row, list[Outcome]]], types: str) -> list[Row]:
     """Return the rows with their intervals, ranks and ties."""
     known: dict[int, Row] = {}
     for group in _alike(listed, types):
-        column = _column(group, types)
+        column = _weigh(group, types)
         found = standings(column)
         for row, _ in group:
             estimate = column.single(row.variant)
