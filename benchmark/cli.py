@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Command = Callable[[argparse.Namespace], int]
 
+PROTOCOLS = "strict (default), conlleval, conlleval-stream, gliner, topt, cpner, uniner, b2ner or token"
+
 USAGE_ERROR = 2
 STOPPED = 3
 INTERRUPTED = 130
@@ -363,12 +365,15 @@ def dry_run(board: Any, work: Any, store: Any) -> None:
     for item in work.planned:
         if item.reason is not None:
             state = f"skipped: {item.reason}"
+        elif item in work.rescore:
+            why = (
+                f"its record lacks {', '.join(item.lacks)}" if item.lacks else "gold, a card or the scorer has changed"
+            )
+            state = f"to score again: {why}"
         elif item.done:
             state = "done"
         elif item.failed:
             state = "failed before"
-        elif item in work.rescore:
-            state = "to score again: gold, a card or the scorer has changed"
         elif item in work.equal:
             state = f"to take over from {work.equal[item]}, which ends in the same stage"
         else:
@@ -388,6 +393,8 @@ def table(chosen: argparse.Namespace) -> int:
     from benchmark.run.plan import read_board
 
     board = read_board(chosen.board, card_folders(chosen), settings=False)
+    if chosen.against is not None:
+        return table_against(board, chosen)
     if chosen.write is not None or chosen.check is not None:
         return committed_tables(board, chosen)
     if chosen.metric != "f1" and not chosen.per_type:
@@ -395,10 +402,64 @@ def table(chosen: argparse.Namespace) -> int:
     if chosen.selection:
         return selection_table(board, chosen.format)
     shape = next((s for s in ("errors", "audit") if getattr(chosen, s)), "types" if chosen.per_type else "rows")
+    if chosen.protocols:
+        if shape != "rows" or chosen.worst:
+            raise CdnerError("--protocols is a table of its own: leave out --errors, --audit, --per-type and --worst.")
+        shape = "protocols"
     print_tables(
-        board, chosen.format, chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type, worst=chosen.worst,
-        metric=chosen.metric,
+        board, chosen.format, chosen.protocols or chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type,
+        worst=chosen.worst, metric=chosen.metric,
     )  # fmt: skip
+    return 0
+
+
+def table_against(board: Any, chosen: argparse.Namespace) -> int:
+    """Print a board's rows beside published numbers; or write, or check, its published.md."""
+    from benchmark.report import against, render
+
+    found = against.load(board.folder, board.expected(), protocol=chosen.protocol, types=[chosen.types])
+    if chosen.write is not None or chosen.check is not None:
+        if chosen.write is not None:
+            say(f"written: {against.write(board.name, board.folder, board.expected())}")
+        if chosen.check is not None:
+            against.check(board.name, board.folder, board.expected())
+            say(f"published.md of {board.name} is what records and papers say")
+        return 0
+    if not found and chosen.format not in ("csv", "json"):
+        say(f"nothing is published that stands beside a row of {board.name}, {chosen.types} types")
+        return 0
+    out = console()
+    things: list[Any] = list(found) if chosen.format in ("csv", "json") else list(against.tables(found))
+    width = out.width if chosen.format == "terminal" else 80
+    colour = chosen.format == "terminal" and out.is_terminal
+    print(render.render(things, chosen.format, width=width, colour=colour).rstrip("\n"))  # noqa: T201
+    return 0
+
+
+def published(chosen: argparse.Namespace) -> int:
+    """Print the numbers that papers print; with --check, where they disagree."""
+    from benchmark.report import disagreements, render
+    from benchmark.report import published as papers
+
+    known = papers.load()
+    if chosen.check is not None or chosen.write is not None:
+        found = disagreements.find(known)
+        for page in chosen.write or ():
+            disagreements.write(found, page)
+            say(f"written: {page}")
+        for page in chosen.check or ():
+            disagreements.check(found, page)
+            say(f"{page} has the {len(found)} disagreements")
+        if not chosen.write and not chosen.check:
+            shown = chosen.format != "terminal" and render.render(disagreements.tables(found), chosen.format)
+            say((shown or disagreements.told(found, console().width)).rstrip("\n"))
+        return 0
+    numbers = papers.chosen(papers.numbers(known), system=chosen.system, target=chosen.target, paper=chosen.paper)
+    out = console()
+    things = papers.tables(known, numbers, listed=chosen.target is not None)
+    colour = chosen.format == "terminal" and out.is_terminal
+    width = out.width if chosen.format == "terminal" else 80
+    print(render.render(things, chosen.format, width=width, colour=colour).rstrip("\n"))  # noqa: T201
     return 0
 
 
@@ -524,13 +585,88 @@ def print_tables(
         elif shape == "types":
             found = tables.type_rows(cells, records, target=target, protocol=protocol, types=level, metric=metric)
             rows.extend(found)
+        elif shape == "protocols":
+            names = () if protocol == "all" else [name.strip() for name in protocol.split(",")]
+            rows.extend(tables.protocol_rows(cells, records, protocols=names, types=level))
         else:
             rows.extend(tables.rows(cells, records, protocol=protocol, types=level))
     colour = format == "terminal" and out.is_terminal
-    if worst and shape == "rows" and format not in ("csv", "json"):
-        rows = [tables.with_worst(table) for table in tables.tables(rows)]
+    if shape == "rows" and format not in ("csv", "json"):
+        laid_out = [tables.with_worst(table) if worst else table for table in tables.tables(rows)]
+        rows = list(tables.with_evidence(laid_out))
     text = tables.render(rows, format, width=out.width if format == "terminal" else 80, colour=colour)
     print(text.rstrip("\n"))  # noqa: T201
+
+
+def compare(chosen: argparse.Namespace) -> int:
+    """Say in two lines who of two variants wins where, and whether it is more than noise."""
+    from benchmark.report import compare as shown
+    from benchmark.report import rows
+
+    first, second = chosen.first, chosen.second
+    boards = {name.rpartition("/")[0] for name in (first, second) if "/" in name}
+    if chosen.board is not None:
+        boards.add(chosen.board)
+    if len(boards) > 1:
+        raise CdnerError(f"{first} and {second} are of different boards: a test wants one board, with the same plan.")
+    first, second = (name.rpartition("/")[2] for name in (first, second))
+    board = the_board(boards.pop() if boards else None, (first, second), chosen)
+    found = shown.compare(first, second, board.expected(), rows.load(board.folder), types=chosen.types)
+    say(shown.render(found, chosen.format).rstrip("\n"))
+    return 0
+
+
+def the_board(name: str | None, variants: tuple[str, str], chosen: argparse.Namespace) -> Any:
+    """Return a board: the one that is named, else the only one that has both variants."""
+    from benchmark.run.plan import boards, read_board
+
+    cards = card_folders(chosen)
+    if name is not None:
+        return read_board(name, cards, settings=False)
+    every = [read_board(name, cards, settings=False) for name in boards()]
+    fitting = [b for b in every if {*variants} <= {cell.variant for cell in b.expected()}]
+    if len(fitting) != 1:
+        told = ", ".join(b.name for b in fitting) or "none"
+        raise CdnerError(
+            f"the boards that have both {variants[0]} and {variants[1]}: {told}. Name one: --board BOARD, or "
+            f"BOARD/{variants[0]}."
+        )
+    return fitting[0]
+
+
+def ranks(chosen: argparse.Namespace) -> int:
+    """Print, and draw, average ranks over targets."""
+    import fnmatch
+
+    from benchmark.report import compare as shown
+    from benchmark.report import rows
+    from benchmark.report.layout import tables
+    from benchmark.run.plan import read_board
+
+    board = read_board(chosen.board, card_folders(chosen), settings=False)
+    cells = [
+        cell
+        for cell in board.expected()
+        if any(fnmatch.fnmatch(cell.variant, glob) for glob in chosen.variant or ["*"])
+        and (not chosen.target or cell.target in chosen.target)
+    ]
+    laid_out = tables(rows.rows(cells, rows.load(board.folder), types=chosen.types))
+    groups = [[row for row in table.rows if isinstance(row, rows.Row)] for table in laid_out]
+    able = [(table, group) for table, group in zip(laid_out, groups, strict=True) if len({r.target for r in group}) > 1]
+    if not able:
+        raise CdnerError(f"no table of {board.name} has two targets, so there is nothing to rank over.")
+    if len(able) > 1 and chosen.out:
+        raise CdnerError(
+            f"{board.name} has {len(able)} tables with several targets, and a figure shows one: name the targets of "
+            "one of them (--target) or its variants (--variant)."
+        )
+    for table, group in able:
+        found = shown.rank(group)
+        say(f"{table.title}\n\n{shown.told(found)}\n")
+        for path in chosen.out:
+            shown.draw(found, f"{board.name}: strict F1, {chosen.types} types", path)
+            say(f"written: {path}")
+    return 0
 
 
 def curve(chosen: argparse.Namespace) -> int:
@@ -546,6 +682,29 @@ def curve(chosen: argparse.Namespace) -> int:
     say(f"{title}\n\n{curves.table(found)}")
     for path in chosen.out:
         curves.draw(found, title, path)
+        say(f"written: {path}")
+    return 0
+
+
+def slice_(chosen: argparse.Namespace) -> int:
+    """Print, and draw, where a board's variants differ: by type, length, seen mentions, amount of gold, cost."""
+    from benchmark.report import rows, slices
+    from benchmark.report.render import render
+    from benchmark.run.plan import read_board
+
+    for path in chosen.out:
+        slices.check(path)
+    board = read_board(chosen.board, card_folders(chosen), settings=False)
+    found = slices.find(
+        board.name, board.expected(), rows.load(board.folder), by=chosen.by, types=chosen.types, target=chosen.target,
+        variant=chosen.variant, regime=chosen.regime,
+    )  # fmt: skip
+    out = console()
+    terminal = chosen.format == "terminal"
+    colour = terminal and out.is_terminal
+    say(render(found, chosen.format, width=out.width if terminal else 80, colour=colour).rstrip("\n"))
+    for path in chosen.out:
+        slices.write(found, f"{board.name}, {chosen.types} types", path)
         say(f"written: {path}")
     return 0
 
@@ -1068,7 +1227,10 @@ def parser() -> argparse.ArgumentParser:
     verb = add("table", table, "cdner table minilm --types general --format latex")
     verb.add_argument("board", metavar="BOARD")
     verb.add_argument("--format", choices=("terminal", "markdown", "latex", "csv", "json"), default="terminal")
-    verb.add_argument("--protocol", default="strict", metavar="NAME", help="strict (default), conlleval or token")
+    verb.add_argument("--protocol", default="strict", metavar="NAME", help=PROTOCOLS)
+    verb.add_argument(
+        "--protocols", metavar="all|NAME,NAME", help="a column for each protocol, and what the rule alone is worth"
+    )
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
     verb.add_argument(
         "--errors", action="store_true", help="wrong type, wrong boundary, missed, spurious instead of F1"
@@ -1095,6 +1257,39 @@ def parser() -> argparse.ArgumentParser:
         "--check", type=Path, nargs="*", metavar="PAGE", help="fail where such a table is not what the records say"
     )
 
+    verb.add_argument(
+        "--against", choices=("published",),
+        help="beside the papers' numbers, with what is not comparable; --write and --check are then of published.md",
+    )  # fmt: skip
+
+    verb = add("compare", compare, "cdner compare laner tagger --board minilm")
+    verb.add_argument("first", metavar="A", help="a variant; put its board and a slash before it if several have it")
+    verb.add_argument("second", metavar="B", help="another variant of the same board")
+    verb.add_argument("--board", metavar="BOARD", help="default: the only board that has both")
+    verb.add_argument("--types", choices=("fine", "general"), default="fine")
+    verb.add_argument("--format", choices=("terminal", "markdown", "csv", "json"), default="terminal")
+
+    verb = add("ranks", ranks, "cdner ranks minilm --target ai --target music --out ranks.pdf")
+    verb.add_argument("board", metavar="BOARD")
+    verb.add_argument("--target", action="append", metavar="CORPUS", help="rank over these; may be given again")
+    verb.add_argument("--variant", action="append", metavar="GLOB", help="rank these; may be given again")
+    verb.add_argument("--types", choices=("fine", "general"), default="fine")
+    verb.add_argument(
+        "--out", type=Path, nargs="+", default=[], metavar="FILE",
+        help="the critical-difference diagram: .png, .svg, .pdf",
+    )  # fmt: skip
+
+    verb = add("published", published, "cdner published --system LANER --target ai", cards=False)
+    verb.add_argument("--system", metavar="NAME", help="of this system and its ablations, whoever printed them")
+    verb.add_argument("--target", metavar="CORPUS", help="at this target, in one list")
+    verb.add_argument("--paper", metavar="NAME", help="of this paper")
+    verb.add_argument("--format", choices=("terminal", "markdown", "latex", "csv", "json"), default="terminal")
+    verb.add_argument(
+        "--check", type=Path, nargs="*", metavar="PAGE",
+        help="recompute, and list where papers disagree; fail where a Markdown page lists something else",
+    )  # fmt: skip
+    verb.add_argument("--write", type=Path, nargs="+", metavar="PAGE", help="write that list into Markdown pages")
+
     verb = add("check", check, "cdner check ./theirs --strict", data=True)
     verb.add_argument("board", metavar="BOARD", help="a board's name, or a folder with a plan.yaml")
     verb.add_argument("--plan", metavar="BOARD", help="check the records of the folder against the plan of this board")
@@ -1113,9 +1308,28 @@ def parser() -> argparse.ArgumentParser:
     verb = add("curve", curve, "cdner curve label-normalization --target ai --out ai.pdf")
     verb.add_argument("board", metavar="BOARD")
     verb.add_argument("--target", required=True, metavar="CORPUS")
-    verb.add_argument("--protocol", default="strict", metavar="NAME", help="strict (default), conlleval or token")
+    verb.add_argument("--protocol", default="strict", metavar="NAME", help=PROTOCOLS)
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
     verb.add_argument("--out", type=Path, nargs="+", default=[], metavar="FILE", help="figures: .png, .svg, .pdf")
+
+    verb = add("slice", slice_, "cdner slice minilm --by seen --target ai --variant 'tagger*' --out seen.pdf")
+    verb.add_argument("board", metavar="BOARD")
+    verb.add_argument(
+        "--by", metavar="WHAT",
+        choices=("type", "detection", "span-length", "sentence-length", "seen", "shared", "consistency", "confusion",
+                 "amount", "cost"),
+        help="type, detection, span-length, sentence-length, seen, shared, consistency, confusion, amount or cost "
+        "(default: an overview)",
+    )  # fmt: skip
+    verb.add_argument("--target", metavar="CORPUS", help="this one alone")
+    verb.add_argument("--variant", default="*", metavar="GLOB", help="the variants whose name fits")
+    verb.add_argument("--regime", default="*", metavar="GLOB", help="the regimes whose name fits")
+    verb.add_argument("--types", choices=("fine", "general"), default="fine")
+    verb.add_argument("--format", choices=("terminal", "markdown", "latex", "csv", "json"), default="terminal")
+    verb.add_argument(
+        "--out", type=Path, nargs="+", default=[], metavar="FILE",
+        help="tables (.md, .tex), numbers (.csv, .json), figures (.png, .svg, .pdf)",
+    )  # fmt: skip
 
     verb = add("report", report, "cdner report tagger/conll2003--ai/supervised/seed1 --split dev --out ai.md ai.pdf",
                data=True)  # fmt: skip

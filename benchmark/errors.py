@@ -10,6 +10,7 @@ CdnerError
 ├── StoreError       the store cannot be used
 ├── BrokenArtefact   an artefact is not what its manifest says: the harness builds it again
 ├── RecordError      a record that cannot be read
+├── PublishedError   a file of published numbers that cannot be believed
 ├── LlmError         a language model cannot be asked, or has no kept answer in replay
 └── StageFailed      a stage that ended without an artefact: the cell is failed, with the reason
     ├── LossNotANumber   training has diverged
@@ -66,6 +67,10 @@ class BrokenArtefact(CdnerError):
 
 class RecordError(CdnerError):
     """A record that cannot be read."""
+
+
+class PublishedError(CdnerError):
+    """A file of published numbers that cannot be believed."""
 
 
 class LlmError(CdnerError):

@@ -1,6 +1,6 @@
 """Tables that are committed beside their records: written from them, and checked against them.
 
-<board>/table.md   strict F1 at both type levels
+<board>/table.md   strict F1 at both type levels, with intervals and ranks
 <board>/table.csv  every protocol at both type levels, one line a row
 any Markdown file  between `<!-- cdner table BOARD -->` and `<!-- end -->`: strict F1 over fine types
 """
@@ -21,7 +21,8 @@ def expected_files(name: str, folder: Path, cells: Sequence[Any]) -> dict[Path, 
     """Return the text that the board's committed tables must have."""
     records = table.load(folder)
     levels = [table.rows(cells, records, types=level) for level in table.LEVELS]
-    shown = "\n".join(table.render(rows, "markdown").rstrip("\n") + "\n" for rows in levels)
+    laid_out = [table.with_evidence(table.tables(rows)) for rows in levels]
+    shown = "\n".join(table.render(one, "markdown").rstrip("\n") + "\n" for one in laid_out)
     head = f"# {name}\n\nWritten from the records by `cdner table {name} --write`; do not edit.\n\n"
     every = [
         r for p in PROTOCOLS for level in table.LEVELS for r in table.rows(cells, records, protocol=p, types=level)

@@ -52,6 +52,11 @@ class Planned:
         return same and record["scorer"] == SCORER_VERSION and record.get("gold") == self.gold
 
     @property
+    def lacks(self) -> list[str]:
+        """Return what a done cell's record does not tell yet: protocols that are newer than it."""
+        return records.lacks(self.record) if self.record is not None and self.done else []
+
+    @property
     def failed(self) -> bool:
         """Return whether this very stage has failed before, and not by an accident that is tried again unasked."""
         found = self.record

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.corpus.corpus import load_split
-from benchmark.corpus.transfer import Transfer, describe
+from benchmark.corpus.transfer import Spec, Transfer, describe
 from benchmark.run import curves
 from benchmark.run import record as records
 from benchmark.run.cells import Planned
 from benchmark.run.plan import Board
 from benchmark.run.stage import Stage, plain
 from benchmark.run.store import Store
+from benchmark.score import slices
 from benchmark.score.protocols import SCORER_VERSION, Gold, read_predictions
 
 
@@ -23,6 +24,7 @@ class Outcomes:
     def __init__(self, board: Board, store: Store, data: Path | None) -> None:
         self.board, self.store, self.data = board, store, data
         self._gold: dict[str, list[Gold]] = {}
+        self._shown: dict[Spec, dict[str, slices.Shown]] = {}
 
     def predictions(self, item: Planned) -> Path:
         """Return where the predictions of a cell lie in the store."""
@@ -41,8 +43,19 @@ class Outcomes:
         """Return the counts of a cell's predictions against the gold of its test split."""
         assert item.transfer is not None
         general = {key: t.general for key, t in item.transfer.tested.card.types.items()}
-        found = read_predictions(predictions)
-        return records.scores(self.gold(item.transfer), found, level=item.method.level, general=general)
+        gold, found = self.gold(item.transfer), read_predictions(predictions)
+        return {
+            **records.scores(gold, found, level=item.method.level, general=general),
+            "slices": records.sliced(
+                gold, found, level=item.method.level, general=general, shown=self.shown(item.transfer)
+            ),
+        }
+
+    def shown(self, transfer: Transfer) -> dict[str, slices.Shown]:
+        """Return what a transfer shows of names and types, for each type level. That of each is read once."""
+        if transfer.spec not in self._shown:
+            self._shown[transfer.spec] = shown_by(transfer)
+        return self._shown[transfer.spec]
 
     def scored_again(self, item: Planned, record: records.Record) -> records.Record:
         """Return a cell's record with the scores of the predictions that stand beside it, against the gold of today."""
@@ -75,7 +88,7 @@ class Outcomes:
         graph = [] if item.final is None else item.final.graph()
         read = {s.key: store.told(s.key) for s in graph}
         manifests = {key: manifest for key, manifest in read.items() if manifest is not None}
-        told = {name: result[name] for name in ("failure", "scores", "errors", "sentences") if name in result}
+        told = {name: result[name] for name in ("failure", "scores", "errors", "sentences", "slices") if name in result}
         return {
             "schema": records.SCHEMA,
             **self.about(item),
@@ -164,6 +177,24 @@ class Outcomes:
             "peak_memory_mib": largest(m.get("peak_memory_mib") for m in known),
             "gpu_peak_memory_mib": largest(m.get("gpu_peak_memory_mib") for m in known),
         }
+
+
+def shown_by(transfer: Transfer) -> dict[str, slices.Shown]:
+    """Return what a transfer shows of names and types, for each type level.
+
+    The target is the corpus that is predicted: what was learned of it, if anything. Mentions are gold's: a train that
+    is annotated anew is not known before its stages have run. A method may have left some of it aside.
+    """
+    target = transfer.tested
+    others = [domain for domain in transfer.domains if domain.name != target.name]
+    identities = {identity for domain in others for identity in domain.identities.values()}
+    fine = slices.Shown(
+        own=slices.types_of((s.words, s.spans or ()) for s in target.train.sentences),
+        others=frozenset(slices.types_of((s.words, s.spans or ()) for d in others for s in d.train.sentences)),
+        shared=frozenset(key for key, identity in target.identities.items() if identity in identities),
+    )
+    broad = fine.relabel(target.general, {general for domain in others for general in domain.general.values()})
+    return {"fine": fine, "general": broad}
 
 
 def stage_entry(stage: Stage, manifest: Mapping[str, Any]) -> dict[str, Any]:
