@@ -67,10 +67,8 @@ def chosen(epochs: Sequence[dict[str, Any]], rule: str) -> float | None:
         return f1[-1]
     if rule == TEST:
         return max(f1)
-    found = [epoch.get(rule) for epoch in epochs]
-    if any(value is None for value in found):
-        return None
-    return f1[found.index(max(found))]
+    found = [float(epoch[rule]) for epoch in epochs if rule in epoch]
+    return f1[found.index(max(found))] if len(found) == len(epochs) else None
 
 
 def rows(cells: Iterable[Cell], records: Iterable[Record]) -> list[Row]:

@@ -143,7 +143,7 @@ def at_epoch(artefact: Path, snapshot: Path, folder: Path) -> None:
     state = torch.load(snapshot, map_location="cpu", weights_only=True)
     folder.mkdir()
     shutil.copy(artefact / "model.json", folder)
-    with safe_open(artefact / "model.safetensors", framework="pt") as file:  # type: ignore[no-untyped-call]
+    with safe_open(artefact / "model.safetensors", framework="pt") as file:
         names, about = list(file.keys()), file.metadata()
     found = {}
     for name in names:
