@@ -191,22 +191,6 @@ def test_stages_at_once_are_on_different_nodes_and_see_the_harness_variables(pla
     assert [path.read_text() for path in play.notes.glob("seen-*")] == ["thick"] * 2
 
 
-def test_a_stage_that_needs_a_gpu_sees_the_one_that_ray_grants_and_no_other_sees_any(
-    nodes, engine, store, tmp_path, fakes_on_path
-):
-    second = make("ray", {"address": nodes.address})
-    second.warm()
-    for number, needs in enumerate(["gpu", "cpu"]):
-        stage = Stage(fakes_on_path.see_gpus, needs=needs, path=str(tmp_path / needs), number=number)
-        scratch = store.prepare(stage, threads=1)
-        second.start(scratch)
-        assert ended(second, scratch) == [(0, None)]
-    second.close()
-
-    assert (second.slots, second.gpus) == (NODES, 1.0)
-    assert [(tmp_path / needs).read_text() for needs in ("gpu", "cpu")] == ["0", ""]
-
-
 # ---- stages that are ended, or lost
 
 
@@ -399,6 +383,25 @@ def listening(process: psutil.Process) -> list[str]:
         return [c.laddr.ip for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
     except psutil.Error:
         return []
+
+
+# ---- what is asked for
+
+
+def test_a_stage_that_needs_a_gpu_sees_the_one_that_ray_grants_and_no_other_sees_any(
+    nodes, engine, store, tmp_path, fakes_on_path
+):
+    second = make("ray", {"address": nodes.address})
+    second.warm()
+    for number, needs in enumerate(["gpu", "cpu"]):
+        stage = Stage(fakes_on_path.see_gpus, needs=needs, path=str(tmp_path / needs), number=number)
+        scratch = store.prepare(stage, threads=1)
+        second.start(scratch)
+        assert ended(second, scratch) == [(0, None)]
+    second.close()
+
+    assert (second.slots, second.gpus) == (len(nodes.nodes), 1.0)
+    assert [(tmp_path / needs).read_text() for needs in ("gpu", "cpu")] == ["0", ""]
 
 
 # ---- what is told
