@@ -92,7 +92,7 @@ class RayEngine(Engine):
                     object_store_memory=OBJECTS, log_to_driver=False, logging_level="ERROR", _temp_dir=folder,
                 )  # fmt: skip
         except Exception as error:  # what it raises is of many kinds
-            raise EngineError(f"Ray cannot be started on this machine: {first_line(error)}") from error
+            raise EngineError(f"Ray cannot be started on this machine: {first_sentence(error)}") from error
 
     def _connect(self) -> None:
         import ray
@@ -103,8 +103,9 @@ class RayEngine(Engine):
                 ray.init(self.options.address, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # as above
             raise EngineError(
-                f"there is no Ray cluster at {self.options.address!r} that this machine can join: {first_line(error)} "
-                "Start one (`ray start --head`), or leave `address` out, and cdner starts a Ray of its own."
+                f"there is no Ray cluster at {self.options.address!r} that this machine can join: "
+                f"{first_sentence(error)} Start one (`ray start --head`), or leave `address` out, and cdner starts a "
+                "Ray of its own."
             ) from error
 
     def _look(self) -> None:
@@ -251,10 +252,10 @@ def amounts(resources: Mapping[str, float]) -> str:
     return ", ".join([*told, *([f"{resources['memory'] / 2**30:.3g} GiB"] if "memory" in resources else [])])
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, as a sentence."""
+def first_sentence(error: BaseException) -> str:
+    """Return the first sentence of what an error says."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return line if line.endswith(".") else f"{line}."
+    return line.partition(". ")[0].rstrip(".") + "."
 
 
 def last_line(error: BaseException) -> str:

@@ -24,6 +24,7 @@ from benchmark.run.engines import make
 from benchmark.run.stage import Stage
 from benchmark.run.store import Store
 from tests.models.conftest import save_bert
+from tests.raynodes import VARIABLES, Nodes
 from tests.run.test_kills import Place
 
 NEWS, FILM, SKY = "demo-news", "demo-cinema", "demo-astronomy"
@@ -32,13 +33,6 @@ LONG = 300  # seconds after which a test gives up
 NODES = 3
 KILLS = int(os.environ.get("CDNER_RAY_KILLS", "4"))
 SEED = int(os.environ.get("CDNER_KILLS_SEED", "1"))
-VARIABLES = {  # of Ray: everything on 127.0.0.1, behind a token, and nothing told to anybody
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
 
 # Ray leaves the pipes and log files of the processes that it starts to the garbage collector.
 pytestmark = [
@@ -48,58 +42,15 @@ pytestmark = [
 ]
 
 
-class Nodes:
-    """A Ray cluster on this machine: a head without room for stages, and nodes with one CPU each."""
-
-    def __init__(self, folder: str):
-        from ray.cluster_utils import Cluster
-
-        self.alike = {
-            "node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20, "include_dashboard": False,
-            "temp_dir": folder,
-        }  # fmt: skip
-        self.cluster = Cluster(initialize_head=True, head_node_args={**self.alike, "num_cpus": 0})
-        for _ in range(NODES):
-            self.add()
-
-    @property
-    def address(self) -> str:
-        return self.cluster.address
-
-    def add(self) -> None:
-        self.cluster.add_node(num_cpus=1, num_gpus=1, **self.alike)
-
-    def processes(self, node) -> list[psutil.Process]:
-        """Return the raylet of a node and all below it: Ray's processes, fork servers, stages."""
-        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-        return [raylet, *raylet.children(recursive=True)]
-
-    def node_of(self, pid: int):
-        """Return the node on which a process runs."""
-        return next(n for n in self.cluster.worker_nodes if pid in {p.pid for p in self.processes(n)})
-
-    def kill(self, node) -> list[psutil.Process]:
-        """Kill a node. Returns the processes that were on it."""
-        there = self.processes(node)
-        self.cluster.remove_node(node, allow_graceful=False)
-        return there
-
-    def close(self) -> None:
-        self.cluster.shutdown()
-
-
 @pytest.fixture(scope="module")
 def nodes(fakes_on_path):
     """Return a cluster; this process, and those that it starts, may join it."""
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a short name: sockets lie in it
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**VARIABLES, "RAY_TMPDIR": folder}.items():
+        for name, value in VARIABLES.items():
             patch.setenv(name, value)
-        Path(folder, "ray").mkdir()
-        made = Nodes(folder)
+        made = Nodes(NODES, gpus=1)
         yield made
         made.close()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -240,22 +191,6 @@ def test_stages_at_once_are_on_different_nodes_and_see_the_harness_variables(pla
     assert [path.read_text() for path in play.notes.glob("seen-*")] == ["thick"] * 2
 
 
-def test_a_stage_that_needs_a_gpu_sees_the_one_that_ray_grants_and_no_other_sees_any(
-    nodes, engine, store, tmp_path, fakes_on_path
-):
-    second = make("ray", {"address": nodes.address})
-    second.warm()
-    for number, needs in enumerate(["gpu", "cpu"]):
-        stage = Stage(fakes_on_path.see_gpus, needs=needs, path=str(tmp_path / needs), number=number)
-        scratch = store.prepare(stage, threads=1)
-        second.start(scratch)
-        assert ended(second, scratch) == [(0, None)]
-    second.close()
-
-    assert (second.slots, second.gpus) == (NODES, 1.0)
-    assert [(tmp_path / needs).read_text() for needs in ("gpu", "cpu")] == ["0", ""]
-
-
 # ---- stages that are ended, or lost
 
 
@@ -275,7 +210,7 @@ def test_a_stage_that_is_stopped_is_killed_with_its_child_where_both_are_deaf(en
 
 
 def test_a_stage_that_waits_for_room_can_be_stopped(nodes, engine, store, tmp_path, fakes_on_path):
-    places = len(nodes.cluster.worker_nodes)
+    places = len(nodes.nodes)
     running = [hanging(engine, store, fakes_on_path, tmp_path / f"pids{n}")[0] for n in range(places)]
     waits = store.prepare(Stage(fakes_on_path.write_word, word="fog"), threads=1)
     engine.start(waits)
@@ -403,7 +338,7 @@ def test_a_board_whose_parts_are_killed_ends_with_the_records_of_local(tmp_path,
         place = RayPlace(tmp_path / f"round{rounds}", encoder, nodes.address)
         while hits < KILLS and len(place.marks()["record"]) < len(expected):
             who = ("harness", "node", "task", "server")[hits % 4]
-            if who == "node" and len(nodes.cluster.worker_nodes) == 1:
+            if who == "node" and len(nodes.nodes) == 1:
                 who = "harness"  # no node is put in a lost one's place: to start one takes longer than all else
             hit, told = strike(place, nodes, who, chance.choice(["scratch", "checkpoint", "artefact"]), chance)
             hits += hit
@@ -448,6 +383,25 @@ def listening(process: psutil.Process) -> list[str]:
         return [c.laddr.ip for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
     except psutil.Error:
         return []
+
+
+# ---- what is asked for
+
+
+def test_a_stage_that_needs_a_gpu_sees_the_one_that_ray_grants_and_no_other_sees_any(
+    nodes, engine, store, tmp_path, fakes_on_path
+):
+    second = make("ray", {"address": nodes.address})
+    second.warm()
+    for number, needs in enumerate(["gpu", "cpu"]):
+        stage = Stage(fakes_on_path.see_gpus, needs=needs, path=str(tmp_path / needs), number=number)
+        scratch = store.prepare(stage, threads=1)
+        second.start(scratch)
+        assert ended(second, scratch) == [(0, None)]
+    second.close()
+
+    assert (second.slots, second.gpus) == (len(nodes.nodes), 1.0)
+    assert [(tmp_path / needs).read_text() for needs in ("gpu", "cpu")] == ["0", ""]
 
 
 # ---- what is told

@@ -4,13 +4,9 @@ Every node is a raylet of its own on 127.0.0.1 with room for one stage.
 """
 
 import os
-import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from benchmark.run.engine import Engine
 from benchmark.run.engines import make
@@ -18,37 +14,13 @@ from benchmark.run.local import LocalEngine
 from benchmark.run.stage import Stage
 from benchmark.run.store import Store
 from benchmark.work import Work
+from tests.raynodes import VARIABLES, Nodes
 from tests.speed.stages import a_stage
-
-VARIABLES = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
-    "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}  # fmt: skip
 
 
 def nap(work: Work, *, seconds: float, number: int) -> None:
     """Sleep."""
     time.sleep(seconds)
-
-
-@contextmanager
-def cluster() -> Iterator[Any]:
-    """Give a Ray cluster whose head has no room for stages, and a function that adds a node."""
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    (Path(folder) / "ray").mkdir()
-    os.environ.update({**VARIABLES, "RAY_TMPDIR": folder})
-    from ray.cluster_utils import Cluster
-
-    alike = {
-        "node_ip_address": "127.0.0.1", "object_store_memory": 80 * 2**20, "include_dashboard": False,
-        "temp_dir": folder,
-    }  # fmt: skip
-    made = Cluster(initialize_head=True, head_node_args={**alike, "num_cpus": 0})
-    try:
-        yield made.address, lambda: made.add_node(num_cpus=1, **alike)
-    finally:
-        made.shutdown()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_all(engine: Engine, store: Store, stages: list[Stage], at_once: int) -> float:
@@ -78,13 +50,13 @@ def measure(nodes: tuple[int, ...] = (2, 4, 8), each: int = 50, seconds: float =
             here = a_stage(local, store)
         finally:
             local.close()
-        with cluster() as (address, add):
-            there, number = 0, 1000
+        os.environ.update(VARIABLES)
+        cluster, number = Nodes(0), 1000
+        try:
             for count in nodes:
-                while there < count:
-                    add()
-                    there += 1
-                engine = make("ray", {"address": address, "gpus_per_stage": 0})
+                while len(cluster.nodes) < count:
+                    cluster.add()
+                engine = make("ray", {"address": cluster.address, "gpus_per_stage": 0})
                 engine.warm()
                 try:
                     warm = [Stage(nap, seconds=10.0, number=number + n) for n in range(count)]
@@ -99,6 +71,8 @@ def measure(nodes: tuple[int, ...] = (2, 4, 8), each: int = 50, seconds: float =
                         beside = a_stage(engine, store, first=10_000)
                 finally:
                     engine.close()
+        finally:
+            cluster.close()
     return [
         *found,
         ("a no-op stage on local, ms", 1000 * here, ""),
