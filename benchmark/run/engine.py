@@ -13,13 +13,15 @@ from pathlib import Path
 class Ending:
     """A stage's process is gone.
 
-    code   its exit status; a negative one is the signal that ended it
-    over   the limit for which the engine has ended it, as a reason: `time limit: over 90 minutes`
+    code      its exit status; a negative one is the signal that ended it
+    over      why it was ended from outside, as a reason: `time limit: over 90 minutes`
+    seconds   that it ran; None: since it was started
     """
 
     scratch: Path
     code: int
     over: str | None = None
+    seconds: float | None = None
 
 
 class Engine(ABC):
@@ -34,6 +36,13 @@ class Engine(ABC):
     @abstractmethod
     def start(self, scratch: Path) -> None:
         """Begin to run the stage in `scratch`. Called with a free slot, after every parent has ended well."""
+
+    def adopt(self, scratch: Path) -> bool:
+        """Take over a stage that runs on in `scratch` although whoever started it is gone. False: there is none.
+
+        Called with a free slot and the stage's lease.
+        """
+        return False
 
     @abstractmethod
     def wait(self, seconds: float) -> list[Ending]:
