@@ -538,7 +538,8 @@ def collect(chosen: argparse.Namespace) -> int:
     else:
         jobs.render(found, console())
         if not left and summary.left:
-            say(f"{summary.left} cells are left; `cdner run {chosen.board} --engine slurm --detach` submits what they need.")
+            are = "1 cell is" if summary.left == 1 else f"{summary.left} cells are"
+            say(f"{are} left; `cdner run {chosen.board} --engine slurm --detach` submits what is missing.")
     if left:
         return STOPPED
     return int(summary.done + summary.skipped != summary.cells)
@@ -617,12 +618,9 @@ def engine_for(chosen: argparse.Namespace) -> Any:
 
     if chosen.engine == "local":
         return LocalEngine(chosen.slots, chosen.threads)
-    from dataclasses import replace
-
     from benchmark.run.slurm import SlurmEngine
 
-    options = slurm_options(chosen)
-    return SlurmEngine(replace(options, max_jobs=chosen.slots) if chosen.slots else options, chosen.threads)
+    return SlurmEngine(slurm_options(chosen), chosen.slots, chosen.threads)
 
 
 def store(chosen: argparse.Namespace) -> int:

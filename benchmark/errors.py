@@ -8,7 +8,7 @@ CdnerError
 ├── PlanError        a board's plan, a transfer or a setting that is refused
 ├── Unsupported      a method cannot do what a transfer asks: the cell is skipped, with the reason
 ├── StoreError       the store cannot be used
-├── EngineError      an engine cannot be used: its options, its commands, its cluster
+├── EngineError      an engine's options are refused, or what it runs on cannot be used
 ├── BrokenArtefact   an artefact is not what its manifest says: the harness builds it again
 ├── RecordError      a record that cannot be read
 ├── LlmError         a language model cannot be asked, or has no kept answer in replay
@@ -58,7 +58,7 @@ class StoreError(CdnerError):
 
 
 class EngineError(CdnerError):
-    """An engine cannot be used: its options, its commands, its cluster."""
+    """An engine's options are refused, or what it runs on cannot be used."""
 
 
 class BrokenArtefact(CdnerError):

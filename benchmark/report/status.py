@@ -238,6 +238,8 @@ def _building(
             if runs:
                 live[key] = _running(key, stages[key], request, modified, called, 0, torn)
             continue
+        if request.with_name("slurm.json").is_file():
+            continue  # a job that is over; those of a detached board are told by themselves
         lease = store / "leases" / f"{key}.lock"
         owner = SoftFileLease(lease).owner
         if owner is not None and _alive(owner.hostname, owner.pid, _modified(lease)):

@@ -177,9 +177,7 @@ def _living(store: Store, key: str) -> slurm_jobs.Job | None:
     return job
 
 
-def _submit(
-    options: slurm.SlurmOptions, scratch: Path, cluster: str, after: list[str]
-) -> slurm_jobs.Job:
+def _submit(options: slurm.SlurmOptions, scratch: Path, cluster: str, after: list[str]) -> slurm_jobs.Job:
     deadline = time.monotonic() + slurm.PATIENCE
     while True:
         try:
@@ -213,7 +211,7 @@ def _standing(store: Path, stage: Submitted, job: slurm_jobs.Job | None) -> Stan
             return Standing(stage, "failed", str(tries[-1]["message"]))
         return Standing(stage, "unknown", "its scratch folder is gone")
     state = slurm_jobs.ASKED.state(job)
-    if slurm_jobs.ended(job.scratch) is None and (state is None or not state.over):
+    if not slurm_jobs.at_its_end(job.scratch) and (state is None or not state.over):
         if state is None:
             return Standing(stage, "unknown", "SLURM cannot be asked from here")
         if state.waits:

@@ -14,7 +14,8 @@ class Ending:
     """A stage's process is gone.
 
     code      its exit status; a negative one is the signal that ended it
-    over      why it was ended from outside, as a reason: `time limit: over 90 minutes`
+    over      why, as a reason, where it is not the stage itself that tells: the limit for which the engine has ended it
+              (`time limit: over 90 minutes`), or what became of its machine (`killed: its node was lost`)
     seconds   that it ran; None: since it was started
     """
 

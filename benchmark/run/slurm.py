@@ -23,7 +23,6 @@ from typing import Any
 from benchmark.errors import EngineError, nearest
 from benchmark.run import slurm_jobs
 from benchmark.run.engine import Ending, Engine
-from benchmark.run.needs import GPU
 from benchmark.run.slurm_jobs import Job, State
 
 MARGIN = 3  # minutes that SLURM lends beside those of the stage, which ends itself when they are over
@@ -160,7 +159,9 @@ def parameters(options: SlurmOptions, scratch: Path, *, after: Iterable[str] = (
         "constraint": options.constraint,
         "mem": None if memory is None else f"{math.ceil(memory * 1024)}M",
         "cpus_per_task": options.cpus_per_task,
-        "gpus_per_node": options.gpus_per_stage if options.gpus_per_stage and request.get("needs") == GPU else None,
+        "gpus_per_node": options.gpus_per_stage
+        if options.gpus_per_stage and request.get("needs", "gpu") == "gpu"
+        else None,
         "setup": list(options.setup) or None,
         "signal_delay_s": WARN,
         "dependency": f"afterok:{':'.join(depends)}" if depends else None,
@@ -254,15 +255,19 @@ def cancel(jobs: Iterable[Job]) -> None:
 class SlurmEngine(Engine):
     """Runs stages as jobs of a SLURM cluster.
 
-    tell   called with a line that a person should know
+    options   as SlurmOptions, or as a file says them
+    slots     jobs at once; None: `max_jobs` of the options
+    threads   of each stage; None: `cpus_per_task`
+    tell      called with a line that a person should know
     """
 
     def __init__(
-        self, options: SlurmOptions, threads: int | None = None, tell: Callable[[str], None] = lambda _: None
-    ) -> None:
-        self.options = options
-        self.slots = options.max_jobs
-        self.threads = threads or options.cpus_per_task
+        self, options: SlurmOptions | Mapping[str, Any], slots: int | None = None, threads: int | None = None,
+        *, tell: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self.options = options if isinstance(options, SlurmOptions) else SlurmOptions.read(options)
+        self.slots = slots or self.options.max_jobs
+        self.threads = threads or self.options.cpus_per_task
         self.tell = tell
         self._cluster: str | None = None
         self._running: dict[Path, Job] = {}

@@ -106,6 +106,15 @@ def in_store(root: Path) -> list[Job]:
     return list(filter(None, map(job_in, sorted((root / "scratch").glob("*/")))))
 
 
+def at_its_end(scratch: Path) -> bool:
+    """Return whether a stage has told how it ended, and will not be started again.
+
+    One that was sent a signal may be: SLURM puts a job back into the queue when its node goes, or another needs it.
+    """
+    told = ended(scratch)
+    return told is not None and (told["code"] == 0 or told["signal"] is None)
+
+
 # --------------------------------------------------------------------------------------------------- asking SLURM
 
 
@@ -215,7 +224,7 @@ ASKED = Asked()
 
 def lives(job: Job) -> bool:
     """Return whether a job is queued or runs; also where that cannot be asked from here."""
-    if ended(job.scratch) is not None:
+    if at_its_end(job.scratch):
         return False
     state = ASKED.state(job)
     return state is None or not state.over

@@ -36,7 +36,6 @@ from benchmark import paths
 from benchmark.corpus.corpus import Split
 from benchmark.errors import StoreError
 from benchmark.files import sync, write_whole
-from benchmark.run.needs import needs
 from benchmark.run.stage import Stage, pack
 
 MANIFEST = "manifest.json"
@@ -194,7 +193,6 @@ class Store:
             "size": stage.size,
             "threads": threads,
             "cached": cached,
-            "needs": needs(stage),
             "limits": dict(limits or {}),
             "llm": llm,
             "answers": str(paths.answers_folder(self.root)) if cached else None,

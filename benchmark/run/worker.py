@@ -335,7 +335,7 @@ def begin_again(scratch: Path, store: Any, request: dict[str, Any]) -> bool:
     write_whole(scratch / "request.json", json.dumps(request))
     shutil.rmtree(scratch / "artefact")
     (scratch / "artefact").mkdir()
-    for name in ("process.json", "progress.jsonl", "failure.json"):
+    for name in ("process.json", "progress.jsonl", "failure.json", "ended.json"):
         (scratch / name).unlink(missing_ok=True)
     return True
 

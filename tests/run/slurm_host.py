@@ -3,6 +3,7 @@
 Nothing outside that folder is touched, and what is started here is ended by its number.
 """
 
+import contextlib
 import getpass
 import os
 import shutil
@@ -12,7 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
+STARTED = ("slurmstepd", "srun", "slurm_script", "bash")  # by a job
 NODES = ("node1", "node2")
 CONF = """
 ClusterName=cdner
@@ -33,6 +37,7 @@ JobAcctGatherParams=OverMemoryKill
 JobAcctGatherFrequency=task=1
 SlurmdParameters=config_overrides
 ReturnToService=2
+DebugFlags=NO_CONF_HASH
 StateSaveLocation={root}/state
 SlurmdSpoolDir={root}/spool-%n
 SlurmctldPidFile={root}/slurmctld.pid
@@ -45,10 +50,10 @@ SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0
 KillWait=3
 MessageTimeout=5
 MinJobAge={min_job_age}
-NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=16000 State=UNKNOWN
-NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 RealMemory=16000 State=UNKNOWN
+NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMemory=16000 State=UNKNOWN
+NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 RealMemory=16000 State=UNKNOWN
 PartitionName=main Nodes=node1,node2 Default=YES MaxTime=INFINITE State=UP
-"""  # four cores a node are lent, whatever the host has: tests that wait for each other must not starve
+"""  # eight cores a node are lent, whatever the host has: tests that wait for each other must not starve
 
 
 def lacking() -> str | None:
@@ -83,9 +88,7 @@ class Slurm:
             (self.root / f"spool-{node}").mkdir()
         self.conf = self.root / "slurm.conf"
         self.conf.write_text(
-            CONF.format(
-                host=host, ports=free_ports(3), root=self.root, user=getpass.getuser(), min_job_age=min_job_age
-            )
+            CONF.format(host=host, ports=free_ports(3), root=self.root, user=getpass.getuser(), min_job_age=min_job_age)
         )
         self.environment = {**os.environ, "SLURM_CONF": str(self.conf)}
 
@@ -148,7 +151,8 @@ class Slurm:
 
     def logs(self) -> str:
         found = [f"{path.name}: {path.read_text()[-1500:]}" for path in sorted(self.root.glob("*.[lo][ou][gt]"))]
-        return "\n".join(found)
+        asked = [["sinfo", "-N", "-o", "%N %T %E"], ["squeue", "-a", "-t", "all", "-o", "%i %T %r %N %j"]]
+        return "\n".join([*found, *(self.command(*command, check=False) for command in asked)])
 
     def stop(self) -> None:
         """End all jobs, then all daemons, by their numbers."""
@@ -165,4 +169,17 @@ class Slurm:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for process in self.left():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
         shutil.rmtree(self.root, ignore_errors=True)
+
+    def left(self) -> list[psutil.Process]:
+        """Return what the daemons have started and still lives: it works in our folder, or knows our configuration."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                ours = process.environ().get("SLURM_CONF") == str(self.conf) or process.cwd() == str(self.root)
+                if ours and process.pid != os.getpid() and process.name() in STARTED:
+                    found.append(process)
+        return found
