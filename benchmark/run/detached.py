@@ -1,8 +1,8 @@
 """A board that SLURM runs with no harness beside it: submitted whole, and collected later.
 
-`detach` submits every stage that is missing, each after the jobs of its parents (`afterok`), and writes down what it has
-submitted, in `slurm/<board>.json` of the store. `standing` says how those jobs stand. `collect` writes the records of
-what has ended. A queued stage is nobody else's: every harness on the store sees its job in the scratch folder
+`detach` submits every stage that is missing, each after the jobs of its parents (`afterok`), and writes down what it
+has submitted, in `slurm/<board>.json` of the store. `standing` says how those jobs stand. `collect` writes the records
+of what has ended. A queued stage is nobody else's: every harness on the store sees its job in the scratch folder
 (`benchmark.run.upkeep.living`), and waits. A job that is gone frees its stage.
 """
 
@@ -166,8 +166,11 @@ def _living(store: Store, key: str) -> slurm_jobs.Job | None:
     job = upkeep.living(store, key)
     if job is None or job.id is not None:
         return job
-    state = slurm_jobs.find(job.name)
-    if not isinstance(state, slurm_jobs.State):
+    try:
+        state = slurm_jobs.find(job.name)
+    except slurm_jobs.Unheard:
+        state = None
+    if state is None:
         raise EngineError(
             f"{job.called} was being submitted when its harness was ended, and SLURM does not know it yet; try again "
             "in half a minute."

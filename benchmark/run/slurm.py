@@ -144,6 +144,7 @@ def parameters(options: SlurmOptions, scratch: Path, *, after: Iterable[str] = (
     """
     request = json.loads((scratch / "request.json").read_text(encoding="utf8"))
     gib = request["limits"].get("gib")
+    gpus = options.gpus_per_stage if request.get("needs", "gpu") == "gpu" else 0
     memory = options.mem_gib if gib is None else gib + MARGIN_GIB
     minutes = minutes_of(options, scratch)
     more: dict[str, Any] = {"requeue" if requeue else "no-requeue": True, **options.sbatch}
@@ -159,9 +160,7 @@ def parameters(options: SlurmOptions, scratch: Path, *, after: Iterable[str] = (
         "constraint": options.constraint,
         "mem": None if memory is None else f"{math.ceil(memory * 1024)}M",
         "cpus_per_task": options.cpus_per_task,
-        "gpus_per_node": options.gpus_per_stage
-        if options.gpus_per_stage and request.get("needs", "gpu") == "gpu"
-        else None,
+        "gpus_per_node": gpus or None,
         "setup": list(options.setup) or None,
         "signal_delay_s": WARN,
         "dependency": f"afterok:{':'.join(depends)}" if depends else None,
@@ -193,12 +192,13 @@ def submit(
     job = slurm_jobs.job_in(scratch)
     told = parameters(options, scratch, after=after, requeue=detached)
     if job is None:
-        job = Job(scratch, told["job_name"], None, cluster, detached, time.time(), told["time"])
+        job = Job(scratch, told["job_name"], None, cluster, detached, time.time())
         job.write()
     else:  # tried before: SLURM may have heard it
-        known = slurm_jobs.find(job.name)
-        if isinstance(known, bool):
-            raise Busy("SLURM does not answer")
+        try:
+            known = slurm_jobs.find(job.name)
+        except slurm_jobs.Unheard:
+            raise Busy("SLURM does not answer") from None
         if known is not None:
             job = replace(job, id=known.id)
             job.write()
@@ -304,8 +304,11 @@ class SlurmEngine(Engine):
         if job.cluster != self._cluster:
             return False
         if job.id is None:
-            found = slurm_jobs.find(job.name)
-            if not isinstance(found, State):
+            try:
+                found = slurm_jobs.find(job.name)
+            except slurm_jobs.Unheard:
+                return False
+            if found is None:
                 return False
             job = replace(job, id=found.id)
             job.write()

@@ -7,11 +7,12 @@ first, then `squeue`, which forgets a job minutes after its end, then `sacct`, w
 """
 
 import json
+import math
+import os
 import subprocess
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ WAITS = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "RESV_D
 GONE = "GONE"  # neither squeue nor sacct knows the job
 ANSWER = 30.0  # seconds within which SLURM has to answer
 FRESH = 5.0  # seconds that an answer counts
+SILENCE = 10.0  # seconds after which a SLURM that did not answer is asked for its name again
 UNDER_WAY = 20.0  # seconds that a submission may take whose number nobody knows yet
 NO_MEMORY = ("exceeded memory limit", "exceeded job memory limit", "oom-kill", "oom_kill", "out of memory")
 
@@ -40,7 +42,6 @@ class Job:
     cluster    whose job it is
     detached   whether no harness waits for it
     submitted  seconds since 1970
-    minutes    that SLURM lends it; None: the partition's default
     """
 
     scratch: Path
@@ -49,7 +50,6 @@ class Job:
     cluster: str
     detached: bool
     submitted: float
-    minutes: int | None = None
 
     def write(self) -> None:
         """Leave it in the scratch folder."""
@@ -118,6 +118,10 @@ def at_its_end(scratch: Path) -> bool:
 # --------------------------------------------------------------------------------------------------- asking SLURM
 
 
+class Unheard(Exception):
+    """SLURM cannot be asked now."""
+
+
 def call(*command: str) -> "subprocess.CompletedProcess[str] | None":
     """Run a command of SLURM's. Returns None where there is none such here, or it does not answer."""
     try:
@@ -128,21 +132,20 @@ def call(*command: str) -> "subprocess.CompletedProcess[str] | None":
         return None
 
 
-@cache
-def _cluster() -> str:
-    answer = call("scontrol", "show", "config")
-    if answer is None or answer.returncode:
-        raise LookupError
-    lines = (line.partition("=") for line in answer.stdout.splitlines())
-    return next((value.strip() for name, _, value in lines if name.strip() == "ClusterName"), "")
+_CLUSTER: dict[str, tuple[float, str | None]] = {}  # configuration -> when it was asked for, the cluster's name
 
 
 def cluster() -> str | None:
     """Return the name of the cluster that commands here speak to; None where it does not answer."""
-    try:
-        return _cluster()
-    except LookupError:
-        return None
+    named = os.environ.get("SLURM_CONF", "")
+    at, known = _CLUSTER.get(named, (-math.inf, None))
+    if known is None and time.monotonic() - at >= SILENCE:
+        answer = call("scontrol", "show", "config")
+        if answer is not None and answer.returncode == 0:
+            lines = (line.partition("=") for line in answer.stdout.splitlines())
+            known = next((value.strip() for name, _, value in lines if name.strip() == "ClusterName"), None)
+        _CLUSTER[named] = (time.monotonic(), known)
+    return known
 
 
 def states(ids: Iterable[str]) -> dict[str, State] | None:
@@ -159,11 +162,11 @@ def states(ids: Iterable[str]) -> dict[str, State] | None:
     return {job: found.get(job, State(job, GONE)) for job in wanted}
 
 
-def find(name: str) -> State | None | bool:
-    """Return the state of the job of a name; None where there is none, False where SLURM cannot be asked."""
+def find(name: str) -> State | None:
+    """Return the state of the job of a name; None where there is none. Raises Unheard where SLURM cannot be asked."""
     found = _squeue("-n", name)
     if found is None:
-        return False
+        raise Unheard
     return max(found.values(), key=lambda state: int(state.id), default=None)
 
 
@@ -204,8 +207,9 @@ class Asked:
         if cluster() != job.cluster:
             return None
         if job.id is None:
-            found = find(job.name)
-            if isinstance(found, bool):
+            try:
+                found = find(job.name)
+            except Unheard:
                 return None
             under_way = time.time() - job.submitted < UNDER_WAY
             return found or State(job.name, "PENDING" if under_way else GONE)

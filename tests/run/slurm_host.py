@@ -16,7 +16,9 @@ from pathlib import Path
 import psutil
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
+ACCOUNTING = ("mariadbd", "mariadb-install-db", "mariadb", "slurmdbd", "sacctmgr", "sacct")
 STARTED = ("slurmstepd", "srun", "slurm_script", "bash")  # by a job
+PACKAGES = "slurm-wlm munge slurmdbd mariadb-server-core mariadb-client-core"
 NODES = ("node1", "node2")
 CONF = """
 ClusterName=cdner
@@ -53,14 +55,34 @@ MinJobAge={min_job_age}
 NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=8 RealMemory=16000 State=UNKNOWN
 NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=8 RealMemory=16000 State=UNKNOWN
 PartitionName=main Nodes=node1,node2 Default=YES MaxTime=INFINITE State=UP
-"""  # eight cores a node are lent, whatever the host has: tests that wait for each other must not starve
+"""
+DATABASE = """
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort={port}
+AccountingStoragePass={root}/munge.sock
+"""
+DAEMON = """
+AuthType=auth/munge
+AuthInfo=socket={root}/munge.sock
+DbdHost={host}
+DbdAddr=127.0.0.1
+DbdPort={port}
+SlurmUser={user}
+StorageType=accounting_storage/mysql
+StorageUser=root
+StorageLoc=accounting
+LogFile={root}/slurmdbd.log
+PidFile={root}/slurmdbd.pid
+"""
+# eight cores a node are lent, whatever the host has: tests that wait for each other must not starve
 
 
-def lacking() -> str | None:
+def lacking(programs: tuple[str, ...] = PROGRAMS, packages: str = PACKAGES) -> str | None:
     """Return what is missing for a SLURM of one's own."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    missing = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
-    return f"no {', '.join(missing)} here (apt-get install slurm-wlm munge)" if missing else None
+    missing = [name for name in programs if shutil.which(name, path=path) is None]
+    return f"no {', '.join(missing)} here (apt-get install {packages})" if missing else None
 
 
 def free_ports(number: int) -> list[int]:
@@ -75,9 +97,14 @@ def free_ports(number: int) -> list[int]:
 
 
 class Slurm:
-    """A cluster of two nodes."""
+    """A cluster of two nodes.
 
-    def __init__(self, min_job_age: int = 300):
+    min_job_age   seconds after which the controller forgets a job
+    accounting    whether there is an accounting database: a MariaDB and a slurmdbd of its own
+    """
+
+    def __init__(self, min_job_age: int = 300, accounting: bool = False):
+        self.accounting = accounting
         os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])
         self.root = Path(tempfile.mkdtemp(prefix="slurm-"))  # sockets want a short path
         self.root.chmod(0o755)
@@ -87,10 +114,15 @@ class Slurm:
         for node in NODES:
             (self.root / f"spool-{node}").mkdir()
         self.conf = self.root / "slurm.conf"
-        self.conf.write_text(
-            CONF.format(host=host, ports=free_ports(3), root=self.root, user=getpass.getuser(), min_job_age=min_job_age)
-        )
-        self.environment = {**os.environ, "SLURM_CONF": str(self.conf)}
+        ports, user = free_ports(4), getpass.getuser()
+        told = CONF.format(host=host, ports=ports, root=self.root, user=user, min_job_age=min_job_age)
+        if accounting:
+            told += DATABASE.format(port=ports[3], root=self.root)
+            daemon = self.root / "slurmdbd.conf"  # slurmdbd looks for it beside slurm.conf
+            daemon.write_text(DAEMON.format(host=host, port=ports[3], root=self.root, user=user))
+            daemon.chmod(0o600)
+        self.conf.write_text(told)
+        self.environment = {**os.environ, "SLURM_CONF": str(self.conf), "MYSQL_UNIX_PORT": f"{self.root}/mariadb.sock"}
 
     def start(self) -> None:
         """Start all daemons, and wait until both nodes are idle."""
@@ -103,10 +135,29 @@ class Slurm:
             f"--seed-file={self.root}/munge.seed",
         )  # fmt: skip
         self.wait_for(lambda: (self.root / "munge.sock").exists(), "munged does not listen")
+        if self.accounting:
+            self.start_database(getpass.getuser())
         self.start_controller()
         for node in NODES:
             self.start_node(node)
         self.wait_for(self.idle, "the nodes do not come up")
+
+    def start_database(self, user: str) -> None:
+        """Start a MariaDB and slurmdbd, and let the cluster be known to them."""
+        data, socket_ = self.root / "database", self.environment["MYSQL_UNIX_PORT"]
+        made = [f"--datadir={data}", f"--user={user}", "--auth-root-authentication-method=normal", "--skip-test-db"]
+        self.command("mariadb-install-db", "--no-defaults", *made)
+        self._daemon(
+            "mariadbd", "--no-defaults", f"--datadir={data}", f"--socket={socket_}", "--skip-networking",
+            f"--user={user}", f"--pid-file={self.root}/mariadb.pid", "--innodb-buffer-pool-size=64M",
+        )  # fmt: skip
+        client = ("mariadb", "--no-defaults", f"--socket={socket_}", "--user=root", "-e")
+        self.wait_for(lambda: "1" in self.command(*client, "select 1", check=False), "mariadbd does not answer")
+        self._daemon("slurmdbd", "-D")
+        self.wait_for(
+            lambda: "Cluster" in self.command("sacctmgr", "show", "cluster", check=False), "slurmdbd does not answer"
+        )
+        self.command("sacctmgr", "-i", "add", "cluster", "cdner")
 
     def start_controller(self) -> None:
         self._daemon("slurmctld", "-D")

@@ -12,6 +12,7 @@ import time
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import yaml
@@ -21,7 +22,7 @@ from benchmark.run import detached, slurm_jobs
 from benchmark.run.failure import failure
 from benchmark.run.slurm import SlurmEngine, SlurmOptions, parameters, submit
 from tests.run import slurm_host
-from tests.run.conftest import DIRECT, FILM, NEWS, Board, PlayBoard, Shell
+from tests.run.conftest import FILM, NEWS, Board, PlayBoard, Shell
 
 SKY = "demo-astronomy"
 BOTH = {"transfers": [{"sources": [NEWS], "targets": [FILM, SKY], "regime": "supervised"}]}
@@ -29,26 +30,28 @@ ALONE = {"transfers": [{"sources": [], "targets": [FILM], "regime": "in-domain"}
 QUICK = {"poll_seconds": 0.3, "max_jobs": 4, "mem_gib": 0.5}
 
 
-@pytest.fixture(scope="module")
-def cluster(fakes_on_path):
-    """A SLURM of our own. Without its programs: skipped on a laptop, failed in CI."""
-    missing = slurm_host.lacking()
+def needed(what: str, missing: str | None) -> None:
+    """Skip where programs are missing, which say what; fail in CI."""
     if missing is not None:
-        told = f"the engine slurm cannot be tested: {missing}"
+        told = f"{what} cannot be tested: {missing}"
         if os.environ.get("CI") or os.environ.get("CDNER_CI"):
             pytest.fail(told)
         pytest.skip(told)
+
+
+@pytest.fixture(scope="module")
+def cluster(fakes_on_path):
+    """A SLURM of our own. Without its programs: skipped on a laptop, failed in CI."""
+    needed("the engine slurm", slurm_host.lacking())
     made = slurm_host.Slurm()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURM_CONF", str(made.conf))
         patch.setattr(slurm_jobs, "FRESH", 0.3)
-        slurm_jobs._cluster.cache_clear()
         try:
             made.start()
             yield made
         finally:
             made.stop()
-            slurm_jobs._cluster.cache_clear()
 
 
 @pytest.fixture
@@ -83,7 +86,7 @@ def until(what, seconds: float = 240) -> None:
 class Fates:
     """A board whose stages end in every way at once, and what became of it."""
 
-    SCRIPTS = {  # seed -> what the stage of the target does, run by run
+    SCRIPTS: ClassVar = {  # seed -> what the stage of the target does, run by run
         1: [""],
         2: ["raise the mast broke"],
         3: ["memory"],
@@ -533,6 +536,29 @@ def test_a_submission_that_was_cut_off_is_found_by_its_name_and_not_made_twice(s
     assert [number for number in cluster.jobs() if int(number) >= int(made.id)] == [made.id]
     until(lambda: slurm_jobs.ended(scratch) is not None)
     assert (store.folder(made.scratch.name.partition(".")[0]) / "word.txt").read_text() == "ahoy"
+
+
+def test_an_accounting_database_remembers_what_slurm_forgets(store, monkeypatch, fakes_on_path, tmp_path):
+    from benchmark.run.stage import Stage
+
+    needed("the accounting of slurm", slurm_host.lacking(slurm_host.ACCOUNTING, slurm_host.PACKAGES))
+    needed("the engine slurm", slurm_host.lacking())
+    accounted = slurm_host.Slurm(min_job_age=2, accounting=True)
+    monkeypatch.setenv("SLURM_CONF", str(accounted.conf))
+    try:
+        accounted.start()
+        scratch = store.prepare(Stage(fakes_on_path.hang, pids=str(tmp_path / "pids")), threads=1)
+        job = submit(SlurmOptions(**QUICK), scratch, "cdner")
+        until((tmp_path / "pids").exists)
+        accounted.command("scancel", job.id)
+        until(lambda: not accounted.jobs())
+        found = slurm_jobs.states([job.id, "999"])
+
+        assert (found[job.id].state, found["999"].state) == ("CANCELLED", "GONE")
+        ending = slurm_jobs.ending(job, found[job.id])
+        assert (ending.code, ending.over) == (-15, f"killed: SLURM job {job.id} was cancelled")
+    finally:
+        accounted.stop()
 
 
 # ---- without a job
