@@ -14,14 +14,16 @@ from pathlib import Path
 class Ending:
     """A stage's process is gone.
 
-    code   its exit status; a negative one is the signal that ended it
-    over   why, as a reason, where it is not the stage itself that tells: the limit for which the engine has ended it
-           (`time limit: over 90 minutes`), or what became of its machine (`killed: its node was lost`)
+    code      its exit status; a negative one is the signal that ended it
+    over      why, as a reason, where it is not the stage itself that tells: the limit for which the engine has ended it
+              (`time limit: over 90 minutes`), or what became of its machine (`killed: its node was lost`)
+    seconds   that it ran; None: since it was started
     """
 
     scratch: Path
     code: int
     over: str | None = None
+    seconds: float | None = None
 
 
 class Engine(ABC):
@@ -39,6 +41,13 @@ class Engine(ABC):
     @abstractmethod
     def start(self, scratch: Path) -> None:
         """Begin to run the stage in `scratch`. Called with a free slot, after every parent has ended well."""
+
+    def adopt(self, scratch: Path) -> bool:
+        """Take over a stage that runs on in `scratch` although whoever started it is gone. False: there is none.
+
+        Called with a free slot and the stage's lease.
+        """
+        return False
 
     @abstractmethod
     def wait(self, seconds: float) -> list[Ending]:

@@ -198,7 +198,7 @@ def hoard(work, mib):
 
 def wait_for(path):
     """Wait until a file is there."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not Path(path).exists():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{path} never came")
