@@ -6,6 +6,7 @@ the request says what it keeps busy: `gpu`, `cpu` or `llm`.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +30,13 @@ class Ending:
 class Engine(ABC):
     """Runs stages whose requests lie in scratch folders.
 
-    `slots` is how many run at once, `threads` how many threads each may keep busy.
+    `slots` is how many run at once, `threads` how many threads each may keep busy; `tell` is called with a line that a
+    person should know, where somebody listens.
     """
 
     slots: int
     threads: int
+    tell: Callable[[str], None]
 
     def warm(self) -> None:  # noqa: B027 - there may be nothing to do
         """Get ready to run stages, without waiting longer than must be. Called once, when there will be some."""
