@@ -21,6 +21,12 @@ check: $(VENV)/.dev       ## lint, format, types, and committed tables against t
 	$(BIN)/cdner table laner-budget --check
 	$(BIN)/cdner table label-normalization --check
 	$(BIN)/cdner table lar-low-resource --check
+	$(BIN)/cdner published --check docs/published.md
+	$(BIN)/cdner table minilm --against published --check
+	$(BIN)/cdner table laner-ablations --against published --check
+	$(BIN)/cdner table laner-budget --against published --check
+	$(BIN)/cdner table label-normalization --against published --check
+	$(BIN)/cdner table lar-low-resource --against published --check
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -35,6 +41,12 @@ tables: $(VENV)/.embedded ## write the committed tables anew
 	$(BIN)/cdner table laner-budget --write
 	$(BIN)/cdner table label-normalization --write
 	$(BIN)/cdner table lar-low-resource --write
+	$(BIN)/cdner published --write docs/published.md
+	$(BIN)/cdner table minilm --against published --write
+	$(BIN)/cdner table laner-ablations --against published --write
+	$(BIN)/cdner table laner-budget --against published --write
+	$(BIN)/cdner table label-normalization --against published --write
+	$(BIN)/cdner table lar-low-resource --against published --write
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "cdner needs Python 3.11 or newer; say make PYTHON=python3.12")'

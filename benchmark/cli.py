@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 Command = Callable[[argparse.Namespace], int]
 
+PROTOCOLS = "strict (default), conlleval, conlleval-stream, gliner, topt, cpner, uniner, b2ner or token"
+
 USAGE_ERROR = 2
 STOPPED = 3
 INTERRUPTED = 130
@@ -240,7 +242,7 @@ def run(chosen: argparse.Namespace) -> int:
     cells = chosen_cells(board, chosen.only)
     if chosen.detach and not chosen.dry_run:
         return detach(board, cells, chosen)
-    engine = engine_for(chosen)
+    engine = chosen_engine(chosen)
     watcher: Any = None
     try:
         if not chosen.dry_run:
@@ -274,6 +276,25 @@ def run(chosen: argparse.Namespace) -> int:
     if summary.failed:
         return 1
     return STOPPED if summary.stopped and summary.left else int(summary.done + summary.skipped != summary.cells)
+
+
+def chosen_engine(chosen: argparse.Namespace) -> "Engine":
+    """Return the engine that the command line names, else the user's file of options, else this machine's."""
+    from benchmark.run import engines
+
+    name, options, where = engine_options(chosen)
+    return engines.make(name, options, chosen.slots, chosen.threads, where=where)
+
+
+def engine_options(chosen: argparse.Namespace) -> tuple[str, dict[str, Any], str]:
+    """Return an engine's name, its options, and where they come from."""
+    from benchmark import paths
+    from benchmark.run import engines
+
+    file = paths.engine_file(chosen.engine_config)
+    options = engines.read_options(file)
+    name = chosen.engine or options.get("engine", "local")
+    return name, options.get(name, {}), str(file or f"--engine {name}")
 
 
 def chosen_cells(board: Any, only: list[str] | None) -> list[Any]:
@@ -365,12 +386,15 @@ def dry_run(board: Any, work: Any, store: Any) -> None:
     for item in work.planned:
         if item.reason is not None:
             state = f"skipped: {item.reason}"
+        elif item in work.rescore:
+            why = (
+                f"its record lacks {', '.join(item.lacks)}" if item.lacks else "gold, a card or the scorer has changed"
+            )
+            state = f"to score again: {why}"
         elif item.done:
             state = "done"
         elif item.failed:
             state = "failed before"
-        elif item in work.rescore:
-            state = "to score again: gold, a card or the scorer has changed"
         elif item in work.equal:
             state = f"to take over from {work.equal[item]}, which ends in the same stage"
         else:
@@ -390,16 +414,162 @@ def table(chosen: argparse.Namespace) -> int:
     from benchmark.run.plan import read_board
 
     board = read_board(chosen.board, card_folders(chosen), settings=False)
+    if chosen.against is not None:
+        return table_against(board, chosen)
     if chosen.write is not None or chosen.check is not None:
         return committed_tables(board, chosen)
     if chosen.metric != "f1" and not chosen.per_type:
         raise CdnerError(f"--metric {chosen.metric} is of types: say --per-type TARGET too.")
+    if chosen.selection:
+        return selection_table(board, chosen.format)
     shape = next((s for s in ("errors", "audit") if getattr(chosen, s)), "types" if chosen.per_type else "rows")
+    if chosen.protocols:
+        if shape != "rows" or chosen.worst:
+            raise CdnerError("--protocols is a table of its own: leave out --errors, --audit, --per-type and --worst.")
+        shape = "protocols"
     print_tables(
-        board, chosen.format, chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type, worst=chosen.worst,
-        metric=chosen.metric,
+        board, chosen.format, chosen.protocols or chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type,
+        worst=chosen.worst, metric=chosen.metric,
     )  # fmt: skip
     return 0
+
+
+def table_against(board: Any, chosen: argparse.Namespace) -> int:
+    """Print a board's rows beside published numbers; or write, or check, its published.md."""
+    from benchmark.report import against, render
+
+    found = against.load(board.folder, board.expected(), protocol=chosen.protocol, types=[chosen.types])
+    if chosen.write is not None or chosen.check is not None:
+        if chosen.write is not None:
+            say(f"written: {against.write(board.name, board.folder, board.expected())}")
+        if chosen.check is not None:
+            against.check(board.name, board.folder, board.expected())
+            say(f"published.md of {board.name} is what records and papers say")
+        return 0
+    if not found and chosen.format not in ("csv", "json"):
+        say(f"nothing is published that stands beside a row of {board.name}, {chosen.types} types")
+        return 0
+    out = console()
+    things: list[Any] = list(found) if chosen.format in ("csv", "json") else list(against.tables(found))
+    width = out.width if chosen.format == "terminal" else 80
+    colour = chosen.format == "terminal" and out.is_terminal
+    print(render.render(things, chosen.format, width=width, colour=colour).rstrip("\n"))  # noqa: T201
+    return 0
+
+
+def published(chosen: argparse.Namespace) -> int:
+    """Print the numbers that papers print; with --check, where they disagree."""
+    from benchmark.report import disagreements, render
+    from benchmark.report import published as papers
+
+    known = papers.load()
+    if chosen.check is not None or chosen.write is not None:
+        found = disagreements.find(known)
+        for page in chosen.write or ():
+            disagreements.write(found, page)
+            say(f"written: {page}")
+        for page in chosen.check or ():
+            disagreements.check(found, page)
+            say(f"{page} has the {len(found)} disagreements")
+        if not chosen.write and not chosen.check:
+            shown = chosen.format != "terminal" and render.render(disagreements.tables(found), chosen.format)
+            say((shown or disagreements.told(found, console().width)).rstrip("\n"))
+        return 0
+    numbers = papers.chosen(papers.numbers(known), system=chosen.system, target=chosen.target, paper=chosen.paper)
+    out = console()
+    things = papers.tables(known, numbers, listed=chosen.target is not None)
+    colour = chosen.format == "terminal" and out.is_terminal
+    width = out.width if chosen.format == "terminal" else 80
+    print(render.render(things, chosen.format, width=width, colour=colour).rstrip("\n"))  # noqa: T201
+    return 0
+
+
+def selection_table(board: Any, format: str) -> int:
+    """Print what other rules of selection would have given."""
+    from benchmark.report import rows, selection
+
+    if format not in selection.FORMATS:
+        raise CdnerError(f"--selection has no format {format}. There are: {', '.join(selection.FORMATS)}.")
+    found = selection.rows(board.expected(), rows.load(board.folder))
+    if not found:
+        raise CdnerError(
+            f"no record of {board.name} tells of epochs; a transfer that says `curves: true` keeps them as it is run."
+        )
+    say(selection.render(found, format, colour=console().is_terminal).rstrip("\n"))
+    return 0
+
+
+def check(chosen: argparse.Namespace) -> int:
+    """Verify the records of a board that somebody else made: refuse what does not add up, with reasons."""
+    from benchmark.run import check as checks
+
+    board, folder = foreign_board(chosen.board, chosen.plan, chosen)
+    found = checks.check(board, folder, data=data_folder(chosen), cards=card_folders(chosen))
+    check_tables(board, found)
+    if chosen.json:
+        say(json.dumps({**found.as_json(), "strict": chosen.strict, "ok": not found.failed(strict=chosen.strict)}))
+    else:
+        for finding in found.findings:
+            say(finding.line)
+        say(found.summary)
+    return int(found.failed(strict=chosen.strict))
+
+
+def merge(chosen: argparse.Namespace) -> int:
+    """Take records of the same plan that were made elsewhere into a board, after checking them."""
+    from benchmark.run import merge as merging
+    from benchmark.run.plan import read_board
+
+    cards = card_folders(chosen)
+    into = read_board(chosen.into, cards)
+    others: list[Any] = []
+    for name in chosen.folders:
+        own = (Path(name).expanduser() / "plan.yaml").exists() or not Path(name).expanduser().is_dir()
+        board, folder = foreign_board(name, None if own else chosen.into, chosen)
+        others.append((folder, board if own else None))
+    found = merging.merge(
+        into if chosen.dry_run else writable(into), others, replace=chosen.replace, strict=chosen.strict,
+        dry_run=chosen.dry_run, data=data_folder(chosen), cards=cards,
+    )  # fmt: skip
+    for one in found:
+        for line in one.lines:
+            say(line)
+    if chosen.dry_run:
+        say("nothing was written")
+    elif any(one.taken for one in found):
+        say(f"`cdner table {chosen.into} --write` writes the tables anew")
+    return int(any(one.refused for one in found))
+
+
+def foreign_board(name: str, plan: str | None, chosen: argparse.Namespace) -> tuple[Any, Path]:
+    """Return the board of a plan that may be somebody else's, and the folder of the records."""
+    from benchmark.run.plan import find_board, read_board
+    from benchmark.run.untrusted import check_plan
+
+    folder = find_board(name) if plan is None else Path(name).expanduser()
+    if not folder.is_dir():
+        raise CdnerError(f"{folder}: there is no such folder of records.")
+    check_plan(folder if plan is None else find_board(plan))
+    return read_board(str(folder) if plan is None else plan, card_folders(chosen)), folder
+
+
+def check_tables(board: Any, found: Any) -> None:
+    """Add to a report the committed tables that are not what the records say."""
+    from benchmark.report import committed
+    from benchmark.run.check import REFUSED, STRANGE
+
+    if any(f.part in ("file", "json", "schema") and f.verdict == REFUSED for f in found.findings):
+        return  # a table cannot be made of what cannot be read, and that is refused already
+    try:
+        for name in committed.unfit(found.folder, board.expected()):
+            found.add(
+                REFUSED,
+                "tables",
+                name,
+                f"it is not what the records say. `cdner table {board.name} --write` writes it.",
+            )
+    except STRANGE as error:
+        found.add(REFUSED, "tables", "table.md", f"it cannot be compared with the records: {error}")
 
 
 def committed_tables(board: Any, chosen: argparse.Namespace) -> int:
@@ -436,13 +606,88 @@ def print_tables(
         elif shape == "types":
             found = tables.type_rows(cells, records, target=target, protocol=protocol, types=level, metric=metric)
             rows.extend(found)
+        elif shape == "protocols":
+            names = () if protocol == "all" else [name.strip() for name in protocol.split(",")]
+            rows.extend(tables.protocol_rows(cells, records, protocols=names, types=level))
         else:
             rows.extend(tables.rows(cells, records, protocol=protocol, types=level))
     colour = format == "terminal" and out.is_terminal
-    if worst and shape == "rows" and format not in ("csv", "json"):
-        rows = [tables.with_worst(table) for table in tables.tables(rows)]
+    if shape == "rows" and format not in ("csv", "json"):
+        laid_out = [tables.with_worst(table) if worst else table for table in tables.tables(rows)]
+        rows = list(tables.with_evidence(laid_out))
     text = tables.render(rows, format, width=out.width if format == "terminal" else 80, colour=colour)
     print(text.rstrip("\n"))  # noqa: T201
+
+
+def compare(chosen: argparse.Namespace) -> int:
+    """Say in two lines who of two variants wins where, and whether it is more than noise."""
+    from benchmark.report import compare as shown
+    from benchmark.report import rows
+
+    first, second = chosen.first, chosen.second
+    boards = {name.rpartition("/")[0] for name in (first, second) if "/" in name}
+    if chosen.board is not None:
+        boards.add(chosen.board)
+    if len(boards) > 1:
+        raise CdnerError(f"{first} and {second} are of different boards: a test wants one board, with the same plan.")
+    first, second = (name.rpartition("/")[2] for name in (first, second))
+    board = the_board(boards.pop() if boards else None, (first, second), chosen)
+    found = shown.compare(first, second, board.expected(), rows.load(board.folder), types=chosen.types)
+    say(shown.render(found, chosen.format).rstrip("\n"))
+    return 0
+
+
+def the_board(name: str | None, variants: tuple[str, str], chosen: argparse.Namespace) -> Any:
+    """Return a board: the one that is named, else the only one that has both variants."""
+    from benchmark.run.plan import boards, read_board
+
+    cards = card_folders(chosen)
+    if name is not None:
+        return read_board(name, cards, settings=False)
+    every = [read_board(name, cards, settings=False) for name in boards()]
+    fitting = [b for b in every if {*variants} <= {cell.variant for cell in b.expected()}]
+    if len(fitting) != 1:
+        told = ", ".join(b.name for b in fitting) or "none"
+        raise CdnerError(
+            f"the boards that have both {variants[0]} and {variants[1]}: {told}. Name one: --board BOARD, or "
+            f"BOARD/{variants[0]}."
+        )
+    return fitting[0]
+
+
+def ranks(chosen: argparse.Namespace) -> int:
+    """Print, and draw, average ranks over targets."""
+    import fnmatch
+
+    from benchmark.report import compare as shown
+    from benchmark.report import rows
+    from benchmark.report.layout import tables
+    from benchmark.run.plan import read_board
+
+    board = read_board(chosen.board, card_folders(chosen), settings=False)
+    cells = [
+        cell
+        for cell in board.expected()
+        if any(fnmatch.fnmatch(cell.variant, glob) for glob in chosen.variant or ["*"])
+        and (not chosen.target or cell.target in chosen.target)
+    ]
+    laid_out = tables(rows.rows(cells, rows.load(board.folder), types=chosen.types))
+    groups = [[row for row in table.rows if isinstance(row, rows.Row)] for table in laid_out]
+    able = [(table, group) for table, group in zip(laid_out, groups, strict=True) if len({r.target for r in group}) > 1]
+    if not able:
+        raise CdnerError(f"no table of {board.name} has two targets, so there is nothing to rank over.")
+    if len(able) > 1 and chosen.out:
+        raise CdnerError(
+            f"{board.name} has {len(able)} tables with several targets, and a figure shows one: name the targets of "
+            "one of them (--target) or its variants (--variant)."
+        )
+    for table, group in able:
+        found = shown.rank(group)
+        say(f"{table.title}\n\n{shown.told(found)}\n")
+        for path in chosen.out:
+            shown.draw(found, f"{board.name}: strict F1, {chosen.types} types", path)
+            say(f"written: {path}")
+    return 0
 
 
 def curve(chosen: argparse.Namespace) -> int:
@@ -458,6 +703,29 @@ def curve(chosen: argparse.Namespace) -> int:
     say(f"{title}\n\n{curves.table(found)}")
     for path in chosen.out:
         curves.draw(found, title, path)
+        say(f"written: {path}")
+    return 0
+
+
+def slice_(chosen: argparse.Namespace) -> int:
+    """Print, and draw, where a board's variants differ: by type, length, seen mentions, amount of gold, cost."""
+    from benchmark.report import rows, slices
+    from benchmark.report.render import render
+    from benchmark.run.plan import read_board
+
+    for path in chosen.out:
+        slices.check(path)
+    board = read_board(chosen.board, card_folders(chosen), settings=False)
+    found = slices.find(
+        board.name, board.expected(), rows.load(board.folder), by=chosen.by, types=chosen.types, target=chosen.target,
+        variant=chosen.variant, regime=chosen.regime,
+    )  # fmt: skip
+    out = console()
+    terminal = chosen.format == "terminal"
+    colour = terminal and out.is_terminal
+    say(render(found, chosen.format, width=out.width if terminal else 80, colour=colour).rstrip("\n"))
+    for path in chosen.out:
+        slices.write(found, f"{board.name}, {chosen.types} types", path)
         say(f"written: {path}")
     return 0
 
@@ -567,16 +835,17 @@ def detach(board: Any, cells: list[Any], chosen: argparse.Namespace) -> int:
     """Submit what is missing of a board to SLURM, and return."""
     from benchmark import paths
     from benchmark.report.watch import counted, name_of
-    from benchmark.run import detached, upkeep
+    from benchmark.run import detached, engines, upkeep
     from benchmark.run.cells import plan_cells
     from benchmark.run.store import Store
     from benchmark.run.workload import workload
 
     given = [name for name in ("max_hours", "max_usd", "max_tokens", "fail_fast", "slots") if getattr(chosen, name)]
-    if chosen.engine != "slurm" or given:
-        what = "--engine slurm" if chosen.engine != "slurm" else f"no --{given[0].replace('_', '-')}: nobody watches"
+    name, said, where = engine_options(chosen)
+    if name != "slurm" or given:
+        what = "--engine slurm" if name != "slurm" else f"no --{given[0].replace('_', '-')}: nobody watches"
         raise EngineError(f"--detach leaves a board to a cluster, and needs {what}.")
-    options = slurm_options(chosen)
+    options = engines.checked_slurm(said, where)
     store = Store.open(paths.store_folder())
     if detached.read(store.root, board.folder):
         gathered(board, store, chosen)
@@ -594,33 +863,6 @@ def detach(board: Any, cells: list[Any], chosen: argparse.Namespace) -> int:
     else:
         say(f"`cdner status {chosen.board}` says how it stands; `cdner collect {chosen.board}` writes the records.")
     return 0
-
-
-def slurm_options(chosen: argparse.Namespace) -> Any:
-    """Return what the engine file says of SLURM: that of --engine-config, or of CDNER_ENGINE."""
-    import yaml
-
-    from benchmark.run.slurm import SlurmOptions
-
-    named = chosen.engine_config or (Path(os.environ["CDNER_ENGINE"]) if os.environ.get("CDNER_ENGINE") else None)
-    if named is None:
-        return SlurmOptions()
-    try:
-        found = yaml.safe_load(named.expanduser().read_text(encoding="utf8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise EngineError(f"{named}: the engine file cannot be read: {error}") from None
-    return SlurmOptions.read(found.get("slurm") if isinstance(found, dict) else found)
-
-
-def engine_for(chosen: argparse.Namespace) -> Any:
-    """Return the engine that runs a board's stages."""
-    from benchmark.run.local import LocalEngine
-
-    if chosen.engine == "local":
-        return LocalEngine(chosen.slots, chosen.threads)
-    from benchmark.run.slurm import SlurmEngine
-
-    return SlurmEngine(slurm_options(chosen), chosen.slots, chosen.threads)
 
 
 def store(chosen: argparse.Namespace) -> int:
@@ -1069,6 +1311,14 @@ def parser() -> argparse.ArgumentParser:
         "--slots", type=positive, metavar="N", help="stages at once (default: GPUs, else cores, four at most)"
     )
     verb.add_argument("--threads", type=positive, metavar="N", help="threads a stage (default: cores divided by slots)")
+    verb.add_argument(
+        "--engine", choices=("local", "ray", "slurm"),
+        help="where stages run: this machine, a Ray cluster, a SLURM cluster (default: as the options say, else local)",
+    )  # fmt: skip
+    verb.add_argument(
+        "--engine-config", type=Path, metavar="FILE",
+        help="options of engines (or CDNER_ENGINE; default: engine.yaml in the user's config folder of cdner)",
+    )  # fmt: skip
     verb.add_argument("--no-table", action="store_true", help="do not print the table at the end")
     how = verb.add_mutually_exclusive_group()
     how.add_argument(
@@ -1090,10 +1340,6 @@ def parser() -> argparse.ArgumentParser:
         "--log", choices=("wandb",), help="log to Weights & Biases too (WANDB_MODE=offline needs no network)"
     )
 
-    verb.add_argument(
-        "--engine", choices=("local", "slurm"), default="local", help="where stages run (default: this machine)"
-    )
-    verb.add_argument("--engine-config", type=Path, metavar="FILE", help="the engine's options (or CDNER_ENGINE)")
     verb.add_argument(
         "--detach", action="store_true", help="submit all that is missing to the cluster, and return; then: collect"
     )
@@ -1124,13 +1370,19 @@ def parser() -> argparse.ArgumentParser:
     verb = add("table", table, "cdner table minilm --types general --format latex")
     verb.add_argument("board", metavar="BOARD")
     verb.add_argument("--format", choices=("terminal", "markdown", "latex", "csv", "json"), default="terminal")
-    verb.add_argument("--protocol", default="strict", metavar="NAME", help="strict (default), conlleval or token")
+    verb.add_argument("--protocol", default="strict", metavar="NAME", help=PROTOCOLS)
+    verb.add_argument(
+        "--protocols", metavar="all|NAME,NAME", help="a column for each protocol, and what the rule alone is worth"
+    )
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
     verb.add_argument(
         "--errors", action="store_true", help="wrong type, wrong boundary, missed, spurious instead of F1"
     )
     verb.add_argument("--worst", action="store_true", help="mark the target on which each variant is worst")
     verb.add_argument("--audit", action="store_true", help="what became of generated pairs instead of F1")
+    verb.add_argument(
+        "--selection", action="store_true", help="what target-dev, source-dev, last and test would have chosen"
+    )
     verb.add_argument("--per-type", metavar="TARGET", help="F1 of every entity type of one target")
     verb.add_argument(
         "--metric", choices=("f1", "precision", "recall"), default="f1",
@@ -1148,12 +1400,79 @@ def parser() -> argparse.ArgumentParser:
         "--check", type=Path, nargs="*", metavar="PAGE", help="fail where such a table is not what the records say"
     )
 
+    verb.add_argument(
+        "--against", choices=("published",),
+        help="beside the papers' numbers, with what is not comparable; --write and --check are then of published.md",
+    )  # fmt: skip
+
+    verb = add("compare", compare, "cdner compare laner tagger --board minilm")
+    verb.add_argument("first", metavar="A", help="a variant; put its board and a slash before it if several have it")
+    verb.add_argument("second", metavar="B", help="another variant of the same board")
+    verb.add_argument("--board", metavar="BOARD", help="default: the only board that has both")
+    verb.add_argument("--types", choices=("fine", "general"), default="fine")
+    verb.add_argument("--format", choices=("terminal", "markdown", "csv", "json"), default="terminal")
+
+    verb = add("ranks", ranks, "cdner ranks minilm --target ai --target music --out ranks.pdf")
+    verb.add_argument("board", metavar="BOARD")
+    verb.add_argument("--target", action="append", metavar="CORPUS", help="rank over these; may be given again")
+    verb.add_argument("--variant", action="append", metavar="GLOB", help="rank these; may be given again")
+    verb.add_argument("--types", choices=("fine", "general"), default="fine")
+    verb.add_argument(
+        "--out", type=Path, nargs="+", default=[], metavar="FILE",
+        help="the critical-difference diagram: .png, .svg, .pdf",
+    )  # fmt: skip
+
+    verb = add("published", published, "cdner published --system LANER --target ai", cards=False)
+    verb.add_argument("--system", metavar="NAME", help="of this system and its ablations, whoever printed them")
+    verb.add_argument("--target", metavar="CORPUS", help="at this target, in one list")
+    verb.add_argument("--paper", metavar="NAME", help="of this paper")
+    verb.add_argument("--format", choices=("terminal", "markdown", "latex", "csv", "json"), default="terminal")
+    verb.add_argument(
+        "--check", type=Path, nargs="*", metavar="PAGE",
+        help="recompute, and list where papers disagree; fail where a Markdown page lists something else",
+    )  # fmt: skip
+    verb.add_argument("--write", type=Path, nargs="+", metavar="PAGE", help="write that list into Markdown pages")
+
+    verb = add("check", check, "cdner check ./theirs --strict", data=True)
+    verb.add_argument("board", metavar="BOARD", help="a board's name, or a folder with a plan.yaml")
+    verb.add_argument("--plan", metavar="BOARD", help="check the records of the folder against the plan of this board")
+    verb.add_argument(
+        "--strict", action="store_true", help="what is in doubt, such as what was not rescored, fails too"
+    )
+    verb.add_argument("--json", action="store_true", help="as JSON")
+
+    verb = add("merge", merge, "cdner merge minilm ./machine-a ./machine-b --dry-run", data=True)
+    verb.add_argument("into", metavar="INTO", help="the board that takes the records")
+    verb.add_argument("folders", nargs="+", metavar="FROM", help="a board's name or folder; or a folder of records")
+    verb.add_argument("--replace", action="store_true", help="take a good record over one that predicts something else")
+    verb.add_argument("--strict", action="store_true", help="leave records of which something is in doubt")
+    verb.add_argument("--dry-run", action="store_true", help="say what would be taken, and write nothing")
+
     verb = add("curve", curve, "cdner curve label-normalization --target ai --out ai.pdf")
     verb.add_argument("board", metavar="BOARD")
     verb.add_argument("--target", required=True, metavar="CORPUS")
-    verb.add_argument("--protocol", default="strict", metavar="NAME", help="strict (default), conlleval or token")
+    verb.add_argument("--protocol", default="strict", metavar="NAME", help=PROTOCOLS)
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
     verb.add_argument("--out", type=Path, nargs="+", default=[], metavar="FILE", help="figures: .png, .svg, .pdf")
+
+    verb = add("slice", slice_, "cdner slice minilm --by seen --target ai --variant 'tagger*' --out seen.pdf")
+    verb.add_argument("board", metavar="BOARD")
+    verb.add_argument(
+        "--by", metavar="WHAT",
+        choices=("type", "detection", "span-length", "sentence-length", "seen", "shared", "consistency", "confusion",
+                 "amount", "cost"),
+        help="type, detection, span-length, sentence-length, seen, shared, consistency, confusion, amount or cost "
+        "(default: an overview)",
+    )  # fmt: skip
+    verb.add_argument("--target", metavar="CORPUS", help="this one alone")
+    verb.add_argument("--variant", default="*", metavar="GLOB", help="the variants whose name fits")
+    verb.add_argument("--regime", default="*", metavar="GLOB", help="the regimes whose name fits")
+    verb.add_argument("--types", choices=("fine", "general"), default="fine")
+    verb.add_argument("--format", choices=("terminal", "markdown", "latex", "csv", "json"), default="terminal")
+    verb.add_argument(
+        "--out", type=Path, nargs="+", default=[], metavar="FILE",
+        help="tables (.md, .tex), numbers (.csv, .json), figures (.png, .svg, .pdf)",
+    )  # fmt: skip
 
     verb = add("report", report, "cdner report tagger/conll2003--ai/supervised/seed1 --split dev --out ai.md ai.pdf",
                data=True)  # fmt: skip

@@ -11,6 +11,7 @@ CdnerError
 ├── EngineError      an engine's options are refused, or what it runs on cannot be used
 ├── BrokenArtefact   an artefact is not what its manifest says: the harness builds it again
 ├── RecordError      a record that cannot be read
+├── PublishedError   a file of published numbers that cannot be believed
 ├── LlmError         a language model cannot be asked, or has no kept answer in replay
 └── StageFailed      a stage that ended without an artefact: the cell is failed, with the reason
     ├── LossNotANumber   training has diverged
@@ -71,6 +72,10 @@ class BrokenArtefact(CdnerError):
 
 class RecordError(CdnerError):
     """A record that cannot be read."""
+
+
+class PublishedError(CdnerError):
+    """A file of published numbers that cannot be believed."""
 
 
 class LlmError(CdnerError):

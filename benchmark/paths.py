@@ -1,7 +1,7 @@
 """Where things lie: cards, boards, results, the cache and the store.
 
 In a checkout, cards stand in `datasets/` and boards in `results/`, beside this package. In an installed wheel
-both travel inside the package, as `_cards` and `_boards`.
+both travel inside the package, as `_cards` and `_boards`, and the papers' numbers as `_published`.
 """
 
 import os
@@ -25,6 +25,12 @@ def shipped_boards() -> Path:
     """Return the folder of the boards that come with cdner."""
     packed = PACKAGE / "_boards"
     return packed if packed.is_dir() else CHECKOUT / "results"
+
+
+def published_folders() -> tuple[Path, ...]:
+    """Return the folders of published numbers: `published` in the folder of boards, then those that come with cdner."""
+    packed = PACKAGE / "_published"
+    return results_folder() / "published", packed if packed.is_dir() else CHECKOUT / "results" / "published"
 
 
 def own_cards(extra: tuple[Path, ...] = ()) -> tuple[Path, ...]:
@@ -55,6 +61,18 @@ def store_folder() -> Path:
     """Return the folder of artefacts: CDNER_STORE, or `store` in the cache folder."""
     named = os.environ.get("CDNER_STORE", "")
     return Path(named).expanduser() if named else cache_folder() / "store"
+
+
+def engine_file(given: Path | None = None) -> Path | None:
+    """Return the file of engines' options: the given one, CDNER_ENGINE, or `engine.yaml` in the user's config folder.
+
+    None where nothing names one and the last is not there.
+    """
+    named = os.environ.get("CDNER_ENGINE", "")
+    if given or named:
+        return (given or Path(named)).expanduser()
+    usual = Path(platformdirs.user_config_dir("cdner")) / "engine.yaml"
+    return usual if usual.is_file() else None
 
 
 def answers_folder(store: Path) -> Path:

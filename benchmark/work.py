@@ -25,6 +25,7 @@ class Work:
     llm                 `live`: language models are asked; `replay`: their kept answers are all there is
     answers             a folder of kept answers that all stages share; None: none are kept
     carried             seconds of work, done by earlier attempts, that the checkpoints hold
+    epochs              a folder in which a training keeps the weights of every epoch that could be chosen, or None
     """
 
     folder: Path
@@ -40,6 +41,7 @@ class Work:
     llm: str = "live"
     answers: Path | None = None
     carried: float = 0.0
+    epochs: Path | None = None
     began: float = field(default_factory=time.perf_counter)
 
     def seconds(self) -> float:

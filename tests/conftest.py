@@ -24,6 +24,7 @@ def own_folders(request, tmp_path, monkeypatch):
     """
     for name in ("store", "cache", "results"):
         monkeypatch.setenv(f"CDNER_{name.upper()}", str(tmp_path / name))
+    monkeypatch.setenv("CDNER_ENGINE", os.devnull)  # not the user's own
     if HERE / "corpus" not in request.path.parents and request.path.name != "test_results.py":
         monkeypatch.delenv("CDNER_DATA", raising=False)
         monkeypatch.delenv("CDNER_CARDS", raising=False)

@@ -233,7 +233,8 @@ def test_an_unknown_protocol_is_told(capsys, harbour):
     assert call(capsys, "table", "harbour", "--protocol", "strickt") == (
         1,
         "",
-        "cdner: there is no protocol 'strickt'. Did you mean 'strict'? There are: strict, conlleval, token.\n",
+        "cdner: there is no protocol 'strickt'. Did you mean 'strict'? There are: strict, conlleval, "
+        "conlleval-stream, gliner, topt, cpner, uniner, b2ner, token.\n",
     )
 
 

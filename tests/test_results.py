@@ -71,7 +71,7 @@ def test_committed_tables_are_what_the_records_say():
     committed.check(board.name, board.folder, board.expected(), [ROOT / "README.md"])
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/add-a-method.md", "docs/add-a-corpus.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/add-a-method.md", "docs/add-a-corpus.md", "docs/published.md"])
 def test_every_command_of_a_page_is_one_that_the_command_line_takes(page):
     text = (ROOT / page).read_text(encoding="utf8")
     blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)

@@ -70,6 +70,7 @@ def test_the_wheel_holds_the_packages_the_cards_and_the_demo_corpora(wheel):
     assert len(corpora) == 9
     assert corpora <= names
     assert {f"benchmark/_boards/{name}/plan.yaml" for name in ("demo", "minilm")} <= names
+    assert {f"benchmark/_published/{p.name}" for p in (CHECKOUT / "results" / "published").glob("*.yaml")} <= names
 
 
 def test_the_wheel_has_no_top_level_datasets(wheel):
@@ -92,6 +93,13 @@ def test_an_installed_cdner_lists_its_corpora_and_leaves_datasets_alone(installe
     assert not Path(theirs).is_relative_to(CHECKOUT / "datasets")
     assert name == "Dataset"
     assert {line.split()[0] for line in corpora} == {p.stem for p in (CHECKOUT / "datasets").glob("*.yaml")}
+
+
+def test_an_installed_cdner_has_the_published_numbers(installed, tmp_path):
+    code = "import sys\nfrom benchmark.cli import main\nsys.exit(main(['published', '--system', 'laner', '--target', 'ai']))"
+    out = run(code, installed, where=tmp_path, CDNER_RESULTS="")
+
+    assert "13 numbers in 3 papers" in out
 
 
 def test_an_installed_cdner_reads_its_demo_corpora_and_plans_its_demo(installed, tmp_path):

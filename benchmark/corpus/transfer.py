@@ -148,6 +148,7 @@ class Spec:
                has it
     evaluate   the corpus whose test words are predicted; None: the target's
     pool       corpora that a plan asks for as sources of each other (`others`)
+    curves     whether training keeps what each of its epochs predicts
     """
 
     sources: tuple[str, ...]
@@ -163,6 +164,7 @@ class Spec:
     chain: tuple[str, ...] = ()
     evaluate: str | None = None
     pool: tuple[str, ...] = ()
+    curves: bool = False
 
     @property
     def learned_from(self) -> tuple[str, ...]:
@@ -518,6 +520,7 @@ def describe(spec: Spec) -> dict[str, Any]:
         **{name: asdict(value) for name, value in more.items() if value is not None},
         **({"chain": list(spec.chain)} if spec.chain else {}),
         **({"evaluate": spec.evaluate} if spec.evaluate is not None else {}),
+        **({"curves": True} if spec.curves else {}),
         "sources": list(spec.sources),
         "order": spec.order,
         "target": spec.target,

@@ -39,6 +39,11 @@ class Llm:
     weights: str = ""
     folder: str | None = None
 
+    @property
+    def needs(self) -> str:
+        """Return what a stage keeps busy that asks it: a GPU, or a server elsewhere."""
+        return "gpu" if self.base_url == LOCAL else "llm"
+
     def ingredient(self) -> dict[str, Any]:
         """Return what of this goes into keys, of stages and of answers: all but the folder."""
         return {name: value for name, value in asdict(self).items() if name != "folder"}

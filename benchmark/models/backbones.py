@@ -19,7 +19,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from benchmark.errors import PlanError, nearest
 
@@ -42,6 +42,8 @@ RNN_FEATURES = 4  # lower-cased word, prefix, suffix, shape
 @dataclass(frozen=True)
 class Backbone:
     """Weights by name, pinned: `identity` is a hash of the weights, or a revision of the hub."""
+
+    needs: ClassVar[str] = "gpu"
 
     name: str
     identity: str

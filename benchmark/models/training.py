@@ -2,14 +2,17 @@
 
 import logging
 import math
+import shutil
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
@@ -55,6 +58,7 @@ def prepare(seed: int, threads: int) -> None:
     pl.seed_everything(seed, verbose=False)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")  # a stage is one process
     warnings.filterwarnings("ignore", message=".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*")
 
 
@@ -95,6 +99,8 @@ class Selection(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Score dev and decide what to keep and whether to go on."""
+        if self.work.epochs is not None:
+            self._keep_epoch(self.work.epochs, trainer.current_epoch + 1, module)
         if self.score is None:
             self.kept = trainer.current_epoch
             self._tell(trainer)
@@ -110,6 +116,14 @@ class Selection(Callback):
         self._tell(trainer, dev_f1=round(f1, 2))
         if self.patience is not None and trainer.current_epoch - self.kept >= self.patience:
             trainer.should_stop = True
+
+    def _keep_epoch(self, folder: Path, epoch: int, module: nn.Module) -> None:
+        """Keep the weights of an epoch at which dev is looked at, or could be: `<epoch>.pt`, whole or not at all."""
+        if epoch % self.every == 0 or epoch == self.epochs:
+            folder.mkdir(parents=True, exist_ok=True)
+            part = folder / f"{epoch}.part"
+            torch.save({name: value.detach().cpu() for name, value in module.state_dict().items()}, part)
+            part.replace(folder / f"{epoch}.pt")
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
@@ -170,13 +184,15 @@ def fit(
         fitted = Fitted(**file.found["fitted"])
         tell_resumed(work, fitted.epochs, epochs)
         return fitted
+    if work.epochs is not None and not (file is not None and file.found):
+        shutil.rmtree(work.epochs, ignore_errors=True)  # of a training that nothing goes on from
     trainer = pl.Trainer(
         accelerator="auto",
         devices=1,
         precision="bf16-mixed" if used == "bf16" else "32-true",
         max_epochs=epochs,
         callbacks=[selection] if file is None else [selection, Keeper(work, file, epochs)],
-        plugins=file,
+        plugins=[LightningEnvironment(), *([] if file is None else [file])],  # one process, also in a job of SLURM
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

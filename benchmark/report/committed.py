@@ -1,10 +1,11 @@
 """Tables that are committed beside their records: written from them, and checked against them.
 
-<board>/table.md   strict F1 at both type levels
+<board>/table.md   strict F1 at both type levels, with intervals and ranks
 <board>/table.csv  every protocol at both type levels, one line a row
 any Markdown file  between `<!-- cdner table BOARD -->` and `<!-- end -->`: strict F1 over fine types
 """
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 from benchmark.errors import RecordError
 from benchmark.report import table
+from benchmark.run.untrusted import RECORD_BYTES, contents
 from benchmark.score.protocols import PROTOCOLS
 
 
@@ -19,7 +21,8 @@ def expected_files(name: str, folder: Path, cells: Sequence[Any]) -> dict[Path, 
     """Return the text that the board's committed tables must have."""
     records = table.load(folder)
     levels = [table.rows(cells, records, types=level) for level in table.LEVELS]
-    shown = "\n".join(table.render(rows, "markdown").rstrip("\n") + "\n" for rows in levels)
+    laid_out = [table.with_evidence(table.tables(rows)) for rows in levels]
+    shown = "\n".join(table.render(one, "markdown").rstrip("\n") + "\n" for one in laid_out)
     head = f"# {name}\n\nWritten from the records by `cdner table {name} --write`; do not edit.\n\n"
     every = [
         r for p in PROTOCOLS for level in table.LEVELS for r in table.rows(cells, records, protocol=p, types=level)
@@ -57,6 +60,20 @@ def check(name: str, folder: Path, cells: Sequence[Any], pages: Iterable[Path] =
             f"{', '.join(str(p) for p in wrong)}: not what the records of {name} say. "
             f"Write it anew: cdner table {name} --write."
         )
+
+
+def unfit(folder: Path, cells: Sequence[Any]) -> list[str]:
+    """Return which of the committed tables in a folder are not what its records say; one that is not there is none.
+
+    Whoever wrote them may have called the board something else: the name stands in the first line of table.md.
+    """
+    found: dict[str, str] = {}
+    for name in ("table.md", "table.csv"):
+        if os.path.lexists(folder / name):
+            found[name] = contents(folder / name, RECORD_BYTES).decode("utf8", "replace")
+    name = found.get("table.md", "").partition("\n")[0].removeprefix("# ") or folder.name
+    wanted = expected_files(name, folder, cells) if found else {}
+    return [path.name for path, text in wanted.items() if found.get(path.name, text) != text]
 
 
 def _replaced(page: Path, name: str, text: str) -> str:

@@ -124,12 +124,7 @@ def draw(found: Confusion, path: Path) -> None:
         (left, shares, [[str(n or "") for n in row] for row in found.matrix]),
         (right, of_tags, [[f"{value:.1f}" for value in row] for row in of_tags]),
     ):
-        axes.imshow(values, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-        for y, row in enumerate(texts):
-            for x, text in enumerate(row):
-                axes.text(x, y, text, ha="center", va="center", fontsize=small,
-                          color="white" if values[y][x] > 60 else "black")  # fmt: skip
-        axes.tick_params(length=0, labelsize=small + 1)
+        figures.heat(axes, values, texts, small)
     left.set(xlabel="predicted", ylabel="gold")
     left.set_xticks(range(size), found.tags, rotation=90)
     left.set_yticks(range(size), [f"{x.name} ({x.support})" for x in found.lines])

@@ -11,10 +11,10 @@ from tabulate import tabulate
 from benchmark.errors import CdnerError
 from benchmark.files import write_whole
 from benchmark.report import figures
+from benchmark.report.figures import COLOURS
 from benchmark.score.density import Array, Density
 
 KINDS = (".csv", *figures.FILES)
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")  # Okabe and Ito's
 DRAWN = 5000  # units of a text in a scatter, at most
 
 

@@ -1,6 +1,7 @@
 """Rows laid out as tables: what stands where, its marks, and the title and footer around it.
 
 tables   rows -> Table     nothing in one column that may not be compared
+with_evidence              each table of scores followed by intervals, ranks, and what could have been detected
 Table    title, heads, lines of Entry, notes, footer
 Entry    one box: a number or a word, and its marks
 Marks    the letters and daggers of a table, and the notes that explain them
@@ -19,20 +20,51 @@ from typing import Any
 from benchmark.report.rows import (
     AUDIT,
     ERRORS,
+    INTERVALS,
     METRICS,
+    MISSED,
     NO_RECORD,
+    NO_SLICES,
+    SPURIOUS,
     AnyRow,
     AuditRow,
+    ConfusionRow,
+    CostRow,
     ErrorRow,
+    ProtocolRow,
     Row,
+    SliceRow,
     Summary,
     TypeRow,
     apart,
     grouped,
+    spread_over,
 )
+from benchmark.score.protocols import PROTOCOLS
+from benchmark.score.statistics import Ranks, ranks
 
 DASH = "—"
 SELECTED = {"last": "last model"}  # what is not here reads "selected on <rule>"
+BOLD = (
+    "the best of its column and what cannot be told from it: paired tests over the same sentences and seeds, corrected "
+    "for their number, at 5%; where fewer than two variants have three seeds or draws, the best as printed"
+)
+RANKED = "the ranks that the tests leave open, among the variants with three seeds or draws; bold: rank 1 is open"
+SLICED = {  # what slices are by -> in a title, and at the head of the buckets
+    "type": ("type", "type"),
+    "detection": ("what has to be right", "what is right"),
+    "span-length": ("length of mentions", "words"),
+    "sentence-length": ("length of sentences", "words"),
+    "seen": ("where the text was seen as a mention", "seen in"),
+    "shared": ("shared and new types", "types"),
+    "consistency": ("label consistency", "its text in train"),
+    "amount": ("amount of target gold", "amount"),
+}
+BUCKETS = {  # how buckets are printed that do not speak for themselves
+    "detection": {"detection": "bounds", "typing": "type, of right bounds", "strict": "both"},
+    "seen": {"target": "target train", "other": "elsewhere only", "unseen": "nowhere"},
+    "consistency": {"this": "this type only", "several": "this type and others", "others": "other types only"},
+}
 TONES = {"failed": "red", "skipped": "yellow", "missing": "dim", "general only": "dim"}
 
 
@@ -66,8 +98,13 @@ class Table:
     lines: list[list[Entry]]
     notes: list[tuple[str, str]]  # mark, text; a mark of one or two small letters stands raised
     footer: str
-    rows: list[AnyRow]
+    rows: list[Any]  # dataclasses: what CSV and JSON have
     labels: int = 1
+    words: frozenset[int] = frozenset()  # columns behind the labels that are words, and stand to the left as they do
+
+    def is_left(self, column: int) -> bool:
+        """Tell whether a column stands to the left."""
+        return column < self.labels or column in self.words
 
 
 def tables(rows: Sequence[AnyRow]) -> list[Table]:
@@ -90,6 +127,12 @@ def _comparable(row: AnyRow) -> tuple[Hashable, ...]:
     alike = (tuple(row.sources), row.regime, row.select, row.order, row.dev, row.types)
     if isinstance(row, TypeRow):
         return *alike, row.protocol, row.target, row.metric
+    if isinstance(row, ProtocolRow):
+        return *alike, row.target, tuple(row.scores)
+    if isinstance(row, SliceRow):
+        return *alike, row.by, "" if row.by == "overview" else row.target
+    if isinstance(row, ConfusionRow):
+        return *alike, row.target, row.variant
     return (*alike, row.protocol) if isinstance(row, Row) else alike
 
 
@@ -119,9 +162,101 @@ def _score_table(rows: list[Row], targets: list[str], versions: list[str]) -> Ta
     labels = 1 + backbones
     heads = ["variant", *(["backbone"] if backbones else []), *_heads(targets), *(["average"] if averaged else [])]
     title = _title(f"{rows[0].protocol} F1", rows, versions)
-    lines = transposed([col if i < labels else _crowned(col) for i, col in enumerate(transposed(lines))])
+    tied = {target: _tied(rows, target) for target in targets}
+    variants = [own[0].variant for own in grouped(rows, lambda row: row.variant)]
+    columns = transposed(lines)
+    for i, target in enumerate(targets, start=labels):
+        first = tied[target]
+        columns[i] = _crowned(columns[i]) if first is None else [
+            replace(e, best=v in first) for e, v in zip(columns[i], variants, strict=True)
+        ]  # fmt: skip
+    if averaged and all(first is None for first in tied.values()):
+        columns[-1] = _crowned(columns[-1])
+    lines = transposed(columns)
     notes = marks.notes + _dashes(rows, lines, averaged)
+    if any(first is not None for first in tied.values()):
+        notes.append(("bold", BOLD))
     return Table(title, [Entry(h) for h in heads], lines, notes, _footer(rows, backbones), [*rows], labels)
+
+
+def _tied(rows: Sequence[Row], target: str) -> set[str] | None:
+    """Return the variants that are best on a target or cannot be told from the best; None where nothing was tested."""
+    known = [row for row in rows if row.target == target and row.tied is not None]
+    return {row.variant for row in known if row.tied} if known else None
+
+
+def with_evidence(laid_out: Sequence[Table]) -> list[Table]:
+    """Return tables, those of scores with ranks followed by what their numbers are worth: intervals and ranks."""
+    found = []
+    for table in laid_out:
+        found.append(table)
+        own = [row for row in table.rows if isinstance(row, Row)]
+        if any(row.rank_low is not None for row in own):
+            found.append(_evidence_table(own, table.title))
+    return found
+
+
+def _evidence_table(rows: list[Row], title: str) -> Table:
+    """Lay out intervals and ranks, variants by targets; and the average rank over targets that have all variants."""
+    rows = [row for row in rows if row.low is not None]
+    targets = list(dict.fromkeys(row.target for row in rows))
+    average = average_ranks(rows)
+    lines = []
+    for own in grouped(rows, lambda row: row.variant):
+        at = {row.target: row for row in own}
+        values = [_interval(at[t]) if t in at else Entry(DASH, tone="dim") for t in targets]
+        mean = None if average is None else average.average.get(own[0].variant)
+        rank = [] if average is None else [Entry(DASH, tone="dim") if mean is None else Entry("", mean)]
+        lines.append([Entry(own[0].variant), *values, *rank])
+    heads = ["variant", *_heads(targets), *([] if average is None else ["average rank"])]
+    notes = [("(a–b)", RANKED)]
+    if any(row.interval == INTERVALS[2] for row in rows):
+        notes.append(
+            ("(s)", "an interval of the sentences only: fewer than three seeds, so neither rank nor tie group")
+        )
+    if average is not None:
+        p = "" if average.p is None else f", Friedman p = {average.p:.2g}"
+        near = f"two ranks less than {average.critical:.2f} apart cannot be told apart (Nemenyi, 5%)"
+        notes.append(("average rank", f"over {average.sets} targets{p}; {near}"))
+    smallest = [
+        f"{t} {found:.1f}"
+        for t in targets
+        for found in [next((row.detectable for row in rows if row.target == t and row.detectable is not None), None)]
+        if found is not None
+    ]
+    footer = (
+        f"smallest difference of two variants found with 80% probability: {', '.join(smallest)}" if smallest else ""
+    )
+    what = title.partition(" · ")
+    return Table(
+        f"95% intervals and ranks of {what[0]} · {what[2]}", [Entry(h) for h in heads], lines, notes, footer, []
+    )
+
+
+def _interval(row: Row) -> Entry:
+    """Return an interval, and the ranks that the tests leave open; the tie group of the best is bold."""
+    part = "(s)" if row.rank_low is None else _span(row.rank_low, row.rank_high)
+    return Entry(f"{row.low:.1f} to {row.high:.1f}", part=part, best=bool(row.tied))
+
+
+def _span(low: int, high: int | None) -> str:
+    """Return ranks as they are printed.
+
+    >>> _span(1, 3), _span(2, 2)
+    ('(1–3)', '(2)')
+    """
+    return f"({low})" if low == high else f"({low}–{high})"
+
+
+def average_ranks(rows: Sequence[Row]) -> Ranks | None:
+    """Return the average ranks of the variants with a number on every target; None where two or two are lacking."""
+    targets = list(dict.fromkeys(row.target for row in rows))
+    scores = {
+        own[0].variant: {row.target: row.f1 for row in own if row.f1 is not None}
+        for own in grouped(rows, lambda row: row.variant)
+    }
+    whole = {name: [at[t] for t in targets] for name, at in scores.items() if len(at) == len(targets)}
+    return ranks(whole) if len(whole) > 1 and len(targets) > 1 else None
 
 
 def _heads(targets: Sequence[str]) -> list[str]:
@@ -198,11 +333,186 @@ def _type_table(rows: list[TypeRow], targets: list[str], versions: list[str]) ->
     return Table(title, heads, lines, marks.notes + _dashes(rows, lines), _footer(rows, False), [*rows], 1)
 
 
+BY = {"position": "spans by position", "text": "texts, wherever they stand", "word": "tags of words"}
+
+
+def _protocol_table(rows: list[ProtocolRow], targets: list[str], versions: list[str]) -> Table:
+    """Lay out variants by protocols, one target a table: what a rule is worth differs with the target's mentions.
+
+    The marks of a row stand at its variant; the best of a column is bold, and the last column is the spread. Deviations
+    over seeds are left out: rules differ on the very same predictions, and tables of one protocol have them.
+    """
+    marks = Marks.of(rows)
+    protocols = list(rows[0].scores)
+    compared = spread_over(protocols)
+    columns = [[_marked(row, Entry(row.variant), marks) for row in rows]]
+    columns += [_crowned([_under(row, name) for row in rows]) for name in protocols]
+    if len(compared) > 1:
+        columns.append([Entry(DASH if row.cells and row.spread is None else "", row.spread) for row in rows])
+    heads = [Entry(head) for head in ("variant", *protocols, *(["spread"] if len(compared) > 1 else []))]
+    lines = transposed(columns)
+    notes = marks.notes + _unscored(rows, protocols, compared) + _comparable_protocols(protocols, compared)
+    return Table(_title("F1 by protocol", rows, versions), heads, lines, notes, _footer(rows, False), [*rows], 1)
+
+
+def _under(row: ProtocolRow, protocol: str) -> Entry:
+    """Return a row's F1 under a protocol, with how many of its cells are scored under it where some are not."""
+    if not row.cells:  # the word once, so that columns stay narrow
+        return _number_or_word(row, None, None) if protocol == next(iter(row.scores)) else Entry()
+    scored = row.scored[protocol]
+    if not scored:
+        return Entry(DASH, tone="dim")
+    part = f"({scored}/{row.cells})" if scored < row.cells else ""
+    return Entry("", row.scores[protocol], part=part)
+
+
+def _unscored(rows: Sequence[ProtocolRow], protocols: list[str], compared: list[str]) -> list[tuple[str, str]]:
+    """Return the notes that say what a dash and (n/m) mean in a table of protocols, where it has them."""
+    notes = []
+    partly = any(0 < row.scored[name] < row.cells for row in rows for name in protocols)
+    if partly and all(row.status != "partial" for row in rows):
+        notes.append(("(n/m)", "n of m cells are scored under this protocol, and the number is theirs"))
+    means = ["no record yet"] if any(row.reason == NO_RECORD and not row.cells for row in rows) else []
+    told = [row for row in rows if row.cells]
+    without = {name: [row for row in told if not row.scored[name]] for name in protocols}
+    for names in grouped(filter(without.get, protocols), lambda name: tuple(map(id, without[name]))):
+        places = "any variant" if without[names[0]] == told else _places(without[names[0]], rows)
+        means.append(f"not scored under {', '.join(names)}: {places} (`cdner run` does it, where the corpora are)")
+    if len(compared) > 1 and any(row.cells and row.spread is None for row in rows):
+        means.append("no spread without every protocol")
+    return [*notes, (DASH, "; ".join(means))] if means else notes
+
+
+def _comparable_protocols(protocols: list[str], compared: list[str]) -> list[tuple[str, str]]:
+    """Return what the protocols count, which of them the spread is over, and what is no F1."""
+    kinds = grouped(protocols, lambda name: PROTOCOLS[name].by)
+    told = "; ".join(f"{', '.join(names)}: {BY[PROTOCOLS[names[0]].by]}" for names in kinds)
+    notes = [("columns:", f"{told}. A column compares with published numbers of its own rule alone")]
+    if len(compared) > 1:
+        over = "the columns" if compared == protocols else ", ".join(compared)
+        notes.append(("spread:", f"largest less smallest over {over}; what the rule alone is worth, in points of F1"))
+    if "topt" in protocols:
+        notes.append(("topt:", "no F1, for a hit counts its words and a miss is one; over 100 is possible"))
+    if "token" in protocols:
+        notes.append(("token:", "the mean F1 of tags, O among them; no part of the spread, for it counts words"))
+    return notes
+
+
+def bucket_name(by: str, bucket: str | None, regime: str = "") -> str:
+    """Return a bucket as it is printed; amounts of `fraction` in percent.
+
+    >>> bucket_name("seen", "other"), bucket_name("span-length", "5+"), bucket_name("amount", "0.05", "fraction")
+    ('elsewhere only', '5+', '5%')
+    """
+    if bucket is None:
+        return DASH
+    if by == "amount" and regime.startswith("fraction"):
+        return f"{100 * float(bucket):g}%"
+    return BUCKETS.get(by, {}).get(bucket, bucket)
+
+
+def _slice_table(rows: list[SliceRow], targets: list[str], versions: list[str]) -> Table:
+    """Lay out variants by buckets. The marks of a variant stand in its head; the best of a line is bold."""
+    by = rows[0].by
+    if by == "overview":
+        return _overview_table(rows, targets, versions)
+    marks = Marks.of(rows)
+    columns = grouped(rows, lambda row: row.variant)
+    kinds = {row.bucket: row.kind for row in rows if row.kind is not None}
+    counted = any(row.gold is not None for row in rows)
+    names = dict.fromkeys(row.bucket for row in rows)
+    lines = []
+    for name in sorted(names, key=lambda n: float(n or 0)) if by == "amount" else names:
+        found = [next((row for row in col if row.bucket == name), None) for col in columns]
+        gold = next((row.gold for row in found if row and row.gold is not None), None)
+        values = [_number_or_word(r, r.f1, r.std) if r else Entry(DASH, tone="dim") for r in found]
+        labels = [Entry(bucket_name(by, name, rows[0].regime))]
+        labels += [Entry(kinds.get(name) or DASH)] * bool(kinds)
+        lines.append([*labels, *[Entry("", gold, digits=0) if gold is not None else Entry(DASH)] * counted,
+                      *_crowned(values)])  # fmt: skip
+    heads = [Entry(SLICED[by][1]), *[Entry("known")] * bool(kinds), *[Entry("gold")] * counted]
+    heads += [_marked(col[0], Entry(col[0].variant), marks) for col in columns]
+    what = "F1 of bounds, of types, and of both" if by == "detection" else f"strict F1 by {SLICED[by][0]}"
+    title = _title(what, rows, versions)
+    notes = marks.notes + _dashes(rows, lines)
+    if kinds and "new" in kinds.values():
+        notes.append(("new:", "nothing else that is learned from has the type"))
+    return Table(title, heads, lines, notes, _footer(rows, False), [*rows], 1 + bool(kinds))
+
+
+def _overview_table(rows: list[SliceRow], targets: list[str], versions: list[str]) -> Table:
+    """Lay out some buckets by variants, target after target."""
+    marks = Marks.of(rows)
+    heads = [name for name in dict.fromkeys(row.bucket for row in rows) if name is not None]
+    lines, uncounted = [], False
+    for target in targets:
+        block = grouped([row for row in rows if row.target == target], lambda row: row.variant)
+        columns = [[_marked(own[0], Entry(own[0].variant), marks) for own in block]]
+        for head in heads:
+            found = [next((row for row in own if row.bucket == head), None) for own in block]
+            uncounted |= any(row is not None and row.cells and row.gold is None and row.f1 is None for row in found)
+            values = [_number_or_word(r, r.f1, r.std) if r else Entry(DASH, tone="dim") for r in found]
+            columns.append(_crowned([replace(e, tone="dim", word=DASH) if e.word == "ok" else e for e in values]))
+        names = [Entry(target if n == 0 else "") for n in range(len(block))]
+        lines += transposed([names, *columns])
+    notes = marks.notes + _dashes(rows, lines) + [(f"{DASH} in a line with numbers", NO_SLICES)] * uncounted
+    title = _title("strict F1, where variants differ", rows, versions)
+    return Table(title, [Entry(h) for h in ("target", "variant", *heads)], lines, notes, _footer(rows, False),
+                 [*rows], 2)  # fmt: skip
+
+
+def _cost_table(rows: list[CostRow], targets: list[str], versions: list[str]) -> Table:
+    """Lay out cost and F1 by variants, target after target, the cheapest first."""
+    marks = Marks.of(rows)
+    lines = []
+    for target in targets:
+        block = sorted((row for row in rows if row.target == target), key=lambda r: (r.seconds is None, r.seconds))
+        for n, row in enumerate(block):
+            seconds = Entry(DASH, tone="dim") if row.seconds is None else Entry("", row.seconds, digits=0)
+            names = [Entry(target if n == 0 else ""), _marked(row, Entry(row.variant), marks)]
+            lines.append([*names, seconds, _number_or_word(row, row.f1, row.std), Entry("*" if row.front else "")])
+    notes = [*marks.notes, *_dashes(rows, lines), ("*", "no other variant is as good for less, nor better for as much")]
+    devices = sorted({device for row in rows for device in row.devices})
+    notes.append(("seconds:", "of all stages of a cell, as if it had been run alone" + (
+        f"; measured on {', '.join(devices)}" if devices else "")))  # fmt: skip
+    if len({tuple(row.devices) for row in rows if row.seconds is not None}) > 1:
+        notes.append(("!", "Not all were measured on the same device, so that their seconds say little of each other"))
+    heads = [Entry(h) for h in ("target", "variant", "seconds", "strict F1", "front")]
+    title = _title("cost and strict F1", rows, versions)
+    return Table(title, heads, lines, notes, _footer(rows, False), [*rows], 2)
+
+
+def _confusion_table(rows: list[ConfusionRow], targets: list[str], versions: list[str]) -> Table:
+    """Lay out gold types by predicted types."""
+    marks = Marks.of(rows)
+    counts = {(row.gold, row.predicted): row.count for row in rows}
+    columns = [name for name in dict.fromkeys(row.predicted for row in rows) if name is not None]
+    digits = 0 if all(count is None or count == int(count) for count in counts.values()) else 1
+    lines = []
+    for gold in (name for name in dict.fromkeys(row.gold for row in rows) if name is not None):
+        found = [counts.get((gold, predicted)) for predicted in columns]
+        lines.append([Entry(gold), *(Entry("", n, digits=digits, best=gold == p) if n else Entry("")
+                                     for p, n in zip(columns, found, strict=True))])  # fmt: skip
+    title = _title(f"{rows[0].variant}: mentions by gold type and predicted type", rows, versions)
+    notes = [*marks.notes, *_dashes(rows, lines)]
+    if lines:
+        notes += [
+            (MISSED, "nothing is predicted in the bounds of gold"),
+            (SPURIOUS, "gold has nothing in those bounds"),
+        ]
+    heads = [Entry("gold, then predicted"), *map(Entry, columns)]
+    return Table(title, heads, lines, notes, _footer(rows, False), [*rows], 1)
+
+
 _LAYOUTS: dict[type[Summary], Callable[[Any, list[str], list[str]], Table]] = {
     Row: _score_table,
     ErrorRow: _error_table,
     AuditRow: _audit_table,
     TypeRow: _type_table,
+    ProtocolRow: _protocol_table,
+    SliceRow: _slice_table,
+    CostRow: _cost_table,
+    ConfusionRow: _confusion_table,
 }
 
 

@@ -61,8 +61,8 @@ def _terminal_parts(table: Table, width: int) -> Iterator[tuple[Any, str]]:
     """Yield what a table prints, top to bottom, each with its style: text already wrapped, or a rich table."""
     yield textwrap.fill(table.title, width), "bold"
     raw = transposed([table.heads, *table.lines])
-    columns = [_aligned(column, left=i < table.labels) for i, column in enumerate(raw)]
-    for block in _blocks(columns, table.labels, width):
+    columns = [_aligned(column, left=table.is_left(i)) for i, column in enumerate(raw)]
+    for block in _blocks(columns, table.labels, width, packed=bool(table.words)):
         yield "", ""
         yield _grid(block), ""
     if table.notes:
@@ -74,11 +74,16 @@ def _terminal_parts(table: Table, width: int) -> Iterator[tuple[Any, str]]:
     yield textwrap.fill(table.footer, width), "dim"
 
 
-def _blocks(columns: list[list[Any]], labels: int, width: int) -> list[list[list[Any]]]:
-    """Return the columns in as few blocks as fit, of about equal numbers, each led by the label columns."""
+def _blocks(columns: list[list[Any]], labels: int, width: int, *, packed: bool = False) -> list[list[list[Any]]]:
+    """Return the columns in as few blocks as fit, of about equal numbers, each led by the label columns.
+
+    packed   a block has as many columns as fit, for columns of very different widths
+    """
     names, values = columns[:labels], columns[labels:]
     room = width - sum(column[0].cell_len + _GAP for column in names) + _GAP
     widths = [column[0].cell_len + _GAP for column in values]
+    if packed:
+        return [names + values[start:end] for start, end in _packed(widths, room)]
     options = (_cuts(len(values), n) for n in range(1, len(values) + 1))
     return [names + values[start:end] for start, end in next(cuts for cuts in options if _fits(widths, cuts, room))]
 
@@ -91,6 +96,20 @@ def _cuts(length: int, n: int) -> list[tuple[int, int]]:
     """
     ends = [-(-length * i // n) for i in range(n + 1)]
     return list(pairwise(ends))
+
+
+def _packed(widths: list[int], room: int) -> list[tuple[int, int]]:
+    """Return the bounds of parts that hold as much as fits, and one column at least.
+
+    >>> _packed([5, 5, 9, 20, 2], 12)
+    [(0, 2), (2, 3), (3, 4), (4, 5)]
+    """
+    bounds, start = [], 0
+    for end in range(1, len(widths) + 1):
+        if end == len(widths) or sum(widths[start : end + 1]) > room:
+            bounds.append((start, end))
+            start = end
+    return bounds
 
 
 def _fits(widths: list[int], cuts: list[tuple[int, int]], room: int) -> bool:
@@ -143,7 +162,7 @@ def _raised(letters: str) -> str:
 
 
 def _is_letter(mark: str) -> bool:
-    return mark.isascii() and mark.isalpha()
+    return mark.isascii() and mark.isalpha() and len(mark) < 3
 
 
 _RAISED = dict(zip("abcdefghijklmnopqrstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖ𐞥ʳˢᵗᵘᵛʷˣʸᶻ", strict=True))
@@ -219,7 +238,7 @@ def _markdown(table: Table) -> str:
 
     body = [[_MARKDOWN.entry(entry) for entry in line] for line in table.lines]
     heads = [_MARKDOWN.entry(entry) for entry in table.heads]
-    align = ["left" if i < table.labels else "right" for i in range(len(heads))]
+    align = ["left" if table.is_left(i) else "right" for i in range(len(heads))]
     grid = tabulate(body, heads, tablefmt="pipe", colalign=align, disable_numparse=True)
     notes = [f"- {_MARKDOWN.note(mark, text)}" for mark, text in table.notes]
     parts = [f"**{_markdown_escape(table.title)}**", grid, "\n".join(notes), _markdown_escape(table.footer)]
@@ -237,7 +256,7 @@ def _latex(table: Table) -> str:
             r"\centering",
             rf"\caption{{{_latex_escape(table.title)}}}",
             rf"\label{{tab:{label}}}",
-            rf"\begin{{tabular}}{{{'l' * table.labels}{'r' * (len(table.heads) - table.labels)}}}",
+            rf"\begin{{tabular}}{{{''.join('l' if table.is_left(i) else 'r' for i in range(len(table.heads)))}}}",
             r"\toprule",
             " & ".join(_TEX.entry(entry) for entry in table.heads) + r" \\",
             r"\midrule",
@@ -271,10 +290,14 @@ def _flat(row: AnyRow) -> dict[str, Any]:
     """Return a row without nesting: lists joined by +, each metric and kind of error a column of its own."""
     flat: dict[str, Any] = {}
     for name, value in asdict(row).items():
-        if name in ("metrics", "errors", "audit"):
+        if name in ("metrics", "errors", "audit", "scores"):
             flat |= value
+        elif name in ("stds", "scored"):
+            flat |= {f"{protocol} {name.removesuffix('s')}": one for protocol, one in value.items()}
         elif name == "corpora":
             flat[name] = "+".join(f"{corpus}={version}" for corpus, version in value.items())
+        elif isinstance(value, dict):
+            flat[name] = "; ".join(f"{key}: {text}" for key, text in value.items())
         else:
             flat[name] = "+".join(map(str, value)) if isinstance(value, list) else value
     return flat

@@ -5,35 +5,61 @@ rows        cells, records -> Row        one variant x transfer x regime, over i
 error_rows  cells, records -> ErrorRow   the same for kinds of errors
 audit_rows  cells, records -> AuditRow   the same for generated pairs and what became of them
 type_rows   cells, records -> TypeRow    the same for single entity types
+protocol_rows  cells, records -> ProtocolRow  the same under several protocols
+slice_rows  cells, records -> SliceRow   the same for mentions that have something in common
+amount_rows, cost_rows, confusion_rows   F1 by the amount of gold, cost beside F1, types taken for types
 
 A row without a number says why: its `status` is the worst of its cells' and `reason` has theirs.
 """
 
 import gc
 import json
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from benchmark import RECORD_SCHEMA
 from benchmark.errors import RecordError, UnknownName, nearest
 from benchmark.score.protocols import PROTOCOLS, Counts
+from benchmark.score.slices import DIMENSIONS
+from benchmark.score.statistics import Column, standings
 
 Record = dict[str, Any]
+Pair = tuple[str | None, str | None]  # a gold type and a predicted one
 T = TypeVar("T")
 
 NO_RECORD = "no record"
 LEVELS = ("fine", "general")
+INTERVALS = ("seeds and sentences", "draws and sentences", "sentences only")
 METRICS = {"f1": "F1", "precision": "precision", "recall": "recall"}  # of a type
 ERRORS = {"hit": "hits", "type": "wrong type", "boundary": "boundary", "missed": "missed", "spurious": "spurious"}
 AUDIT = {  # the fields of `benchmark.score.grounding.Audit`
     "exact": "exact", "ambiguous": "ambiguous", "taken": "taken", "absent": "not in sentence",
     "unknown": "type not offered", "unparsable": "unparsable", "folded": "of placed: folded",
 }  # fmt: skip
+
+SLICES = ("type", "detection", *DIMENSIONS)
+OVERVIEW = {  # head -> dimension and bucket
+    "strict": ("detection", "strict"),
+    "detection": ("detection", "detection"),
+    "typing": ("detection", "typing"),
+    "seen": ("seen", "target"),
+    "elsewhere": ("seen", "other"),
+    "unseen": ("seen", "unseen"),
+    "shared types": ("shared", "shared"),
+    "new types": ("shared", "new"),
+}
+MISSED, SPURIOUS, AVERAGE = "(missed)", "(spurious)", "average"
+NO_SLICES = "no slices: `cdner run` scores again where the corpora are (CDNER_DATA), and trains nothing"
 
 
 class Cell(Protocol):
@@ -123,6 +149,13 @@ class Row(Summary):
     metrics: dict[str, float | None]
     f1: float | None
     std: float | None
+    low: float | None = None  # the 95% interval of F1
+    high: float | None = None
+    interval: str | None = None  # what it holds: one of INTERVALS
+    rank_low: int | None = None  # the best rank in its column that the tests leave open
+    rank_high: int | None = None
+    tied: bool | None = None  # the best of its column, or not told from it; None: no test
+    detectable: float | None = None  # the smallest difference that its column would have shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +185,73 @@ class TypeRow(Summary):
     std: float | None
 
 
-AnyRow = Row | ErrorRow | AuditRow | TypeRow
+@dataclass(frozen=True, kw_only=True)
+class ProtocolRow(Summary):
+    """F1 of one set of predictions under several protocols. Percent; None where a protocol has counted nothing.
+
+    scores   protocol -> mean F1
+    stds     protocol -> sample deviation; None for a single cell
+    scored   protocol -> how many of the cells that are ok are scored under it
+    spread   the largest less the smallest of those that count mentions, in points; None where one of them lacks a cell
+    """
+
+    scores: dict[str, float | None]
+    stds: dict[str, float | None]
+    scored: dict[str, int]
+    spread: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliceRow(Summary):
+    """Strict scores of a variant on the mentions of one bucket. Percent; None where there is neither gold nor extra.
+
+    by      a key of SLICES, `overview` or `amount`
+    bucket  None where no record tells which there are
+    kind    of a type: `shared` with something else that is learned from, or `new`; None where that is not known
+    gold    mentions; None for `typing`, where it is those whose bounds are right
+    """
+
+    by: str
+    bucket: str | None
+    kind: str | None = None
+    gold: float | None
+    f1: float | None
+    std: float | None
+    precision: float | None
+    recall: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostRow(Summary):
+    """What a variant costs and what it scores (strict F1).
+
+    target   `average` where it is the mean over all targets of a table
+    seconds  of all stages of a cell, as if it had been run alone; the mean over cells
+    front    whether no other variant is as good for less, or better for as much; None without both numbers
+    devices  that the stages ran on
+    """
+
+    seconds: float | None
+    f1: float | None
+    std: float | None
+    front: bool | None
+    devices: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfusionRow(Summary):
+    """How often a predicted span has a type where gold has one in the same bounds, the mean over cells.
+
+    gold       SPURIOUS where gold has nothing in its bounds
+    predicted  MISSED where nothing is predicted in its bounds
+    """
+
+    gold: str | None
+    predicted: str | None
+    count: float | None
+
+
+AnyRow = Row | ErrorRow | AuditRow | TypeRow | ProtocolRow | SliceRow | CostRow | ConfusionRow
 
 
 # Records
@@ -192,7 +291,20 @@ def _read(path: Path) -> Record:
             f"{path}: the record has schema {record['schema']}, this version reads up to {RECORD_SCHEMA}. "
             "A newer cdner wrote it: use that one."
         )
+    for level, counts in (record.get("sentences") or {}).items():
+        record["sentences"][level] = _packed(path, counts)
     return record
+
+
+def _packed(path: Path, counts: Any) -> NDArray[np.int32]:
+    """Return the counts of each sentence as an array (n, 3): as lists, those of 10,000 records fill a laptop."""
+    try:
+        flat = np.fromiter(chain.from_iterable(counts), dtype=np.int32)
+        return flat.reshape(len(counts), 3)
+    except (TypeError, ValueError, OverflowError):
+        raise RecordError(
+            f"{path}: `sentences` is not a list of [hit, extra, missed]. Mend or delete it and run the board again."
+        ) from None
 
 
 def _by_cell(records: Iterable[Record]) -> dict[str, Record]:
@@ -234,11 +346,14 @@ def rows(
     A metric is the mean over cells of each cell's metric. `std` is the sample deviation (n - 1) of F1 over all cells
     of a row, draws x seeds taken together; None for a single cell. Cells scored under differing versions of a corpus
     or of the scorer are never averaged: they make two rows. A method of level `general` has no number in `fine` rows.
+    Intervals, ranks and ties are those of `benchmark.score.statistics`; records have the counts of each sentence for
+    `strict` alone, so other protocols have none.
     """
     check("protocol", protocol, PROTOCOLS)
     find = partial(_scores, types=types, protocol=protocol)
     found = _gather(cells, records, types=types, find=find, lacks=f"not scored under {protocol}")
-    return [_row(common, ok, protocol) for common, ok in found]
+    listed = [(_row(common, ok, protocol), ok) for common, ok in found]
+    return _weighed(listed, types) if protocol == "strict" else [row for row, _ in listed]
 
 
 def error_rows(cells: Iterable[Cell], records: Iterable[Record], *, types: str = "fine") -> list[ErrorRow]:
@@ -297,11 +412,285 @@ def type_rows(
     ]
 
 
+def protocol_rows(
+    cells: Iterable[Cell], records: Iterable[Record], *, protocols: Sequence[str] = (), types: str = "fine"
+) -> list[ProtocolRow]:
+    """Return F1 under each of some protocols (default: all), one row for each that `rows` has."""
+    for name in protocols:
+        check("protocol", name, PROTOCOLS)
+    names = list(dict.fromkeys(protocols)) or list(PROTOCOLS)
+    find = partial(_level, types=types)
+    return [_protocol_row(common, ok, names) for common, ok in _gather(cells, records, types=types, find=find,
+                                                                       lacks="not scored")]  # fmt: skip
+
+
+def spread_over(protocols: Iterable[str]) -> list[str]:
+    """Return those of some protocols whose F1 counts mentions: the others count something else."""
+    return [name for name in protocols if PROTOCOLS[name].by != "word"]
+
+
+def _protocol_row(common: dict[str, Any], ok: list[Outcome], names: list[str]) -> ProtocolRow:
+    each = {
+        p: [_metrics(p, o.part[p]["all"], o.part[p].get("types", {}))["f1"] for o in ok if p in o.part] for p in names
+    }
+    scores = {p: _mean(found) for p, found in each.items()}
+    compared = [f1 for p in spread_over(names) if len(each[p]) == len(ok) and (f1 := scores[p]) is not None]
+    whole = len(compared) == len(spread_over(names)) > 1
+    return ProtocolRow(
+        **common,
+        scores=scores,
+        stds={p: _deviation(found) for p, found in each.items()},
+        scored={p: len(found) for p, found in each.items()},
+        spread=max(compared) - min(compared) if whole else None,
+    )
+
+
+def slice_rows(cells: Iterable[Cell], records: Iterable[Record], *, by: str, types: str = "fine") -> list[SliceRow]:
+    """Return the scores on each bucket, bucket by bucket within a variant; buckets that are empty are left out.
+
+    by   of SLICES; or `overview`, some buckets of several of them
+    """
+    check("slice", by, (*SLICES, "overview"))
+    found = list(_gather(cells, records, types=types, find=partial(_slice, types=types, by=by), lacks=NO_SLICES))
+    names: dict[tuple[str, str], dict[str, None]] = {}
+    for common, ok in found:
+        filled = {name for o in ok for name, counts in o.part.items() if any(counts) or by == "overview"}
+        names.setdefault((common["target"], common["regime"]), {}).update(dict.fromkeys(filled))
+    return [
+        _slice_row(common, ok, by, name)
+        for common, ok in found
+        for name in _ordered(by, names[common["target"], common["regime"]]) or (None,)
+    ]
+
+
+def _ordered(by: str, names: Iterable[str]) -> list[str]:
+    """Return buckets in the order of their dimension; types by name."""
+    known = {"detection": ("strict", "detection", "typing"), "overview": tuple(OVERVIEW), **DIMENSIONS}.get(by)
+    return sorted(names) if known is None else [name for name in known if name in names]
+
+
+def _slice(record: Record, *, types: str, by: str) -> dict[str, list[int]]:
+    """Return the counts of each bucket; none where the record does not tell."""
+    if by == "type":
+        return (_scores(record, types=types, protocol="strict") or {}).get("types") or {}
+    if by == "detection":
+        kinds = _errors(record, types=types)
+        if not kinds:
+            return {}
+        hit, type, boundary = kinds["hit"], kinds["type"], kinds["boundary"]
+        extra, missed = boundary + kinds["spurious"], boundary + kinds["missed"]
+        return {
+            "strict": [hit, type + extra, type + missed],
+            "detection": [hit + type, extra, missed],
+            "typing": [hit, type, type],
+        }
+    if by == "overview":
+        known = {part: _slice(record, types=types, by=part) for part, _ in OVERVIEW.values()}
+        return {head: known[part][name] for head, (part, name) in OVERVIEW.items() if name in known[part]}
+    return (record.get("slices") or {}).get(types, {}).get(by) or {}
+
+
+def _slice_row(common: dict[str, Any], ok: list[Outcome], by: str, name: str | None) -> SliceRow:
+    counts = [Counts(*o.part.get(name, (0, 0, 0))) for o in ok if by == "type" or name in o.part]
+    some = [c for c in counts if c != Counts() or by == "type"]
+    kind = None
+    if by == "type" and name is not None and common["sources"]:
+        shared = [o.record["slices"][common["types"]]["shared_types"] for o in ok if o.record and "slices" in o.record]
+        kind = None if not shared else "shared" if any(name in types for types in shared) else "new"
+    return SliceRow(
+        **common,
+        by=by,
+        bucket=name,
+        kind=kind,
+        gold=None if name == "typing" and by != "type" else _mean([c.hit + c.missed for c in counts]),
+        f1=_mean([c.f1 for c in some]),
+        std=_deviation([c.f1 for c in some]),
+        precision=_mean([c.precision for c in some]),
+        recall=_mean([c.recall for c in some]),
+    )
+
+
+def amount_rows(rows: Iterable[Row]) -> list[SliceRow]:
+    """Return F1 by the amount of target gold, of the rows whose regime has one; `bucket` is the amount.
+
+    `regime` names what is counted: `fraction`, `sentences`, `shots`. Where all else is the same, `supervised` ends a
+    line of fractions, and `zero-shot` begins any.
+    """
+    rows = list(rows)
+    found: list[tuple[Row, str, float]] = []
+    for row in rows:
+        told = re.fullmatch(r"(fraction|sentences|shots)-([^+]+)(\+.*)?", row.regime)
+        if told:
+            found.append((row, told[1] + (told[3] or ""), float(told[2])))
+    for kind, route in dict.fromkeys((kind, _route(row)) for row, kind, _ in found):
+        name, _, more = kind.partition("+")
+        ends = {"supervised": 1.0, "zero-shot": 0.0} if name == "fraction" else {"zero-shot": 0.0}
+        for end, amount in ends.items():
+            regime = "+".join(filter(None, [end, more]))
+            found += [(row, kind, amount) for row in rows if row.regime == regime and _route(row) == route]
+    order = {variant: n for n, variant in enumerate(dict.fromkeys(row.variant for row in rows))}
+    return [
+        SliceRow(
+            **{**_common(row), "regime": kind},
+            by="amount",
+            bucket=f"{amount:g}",
+            gold=None,
+            f1=row.f1,
+            std=row.std,
+            precision=row.metrics["precision"],
+            recall=row.metrics["recall"],
+        )
+        for row, kind, amount in sorted(found, key=lambda one: (order[one[0].variant], one[2]))
+    ]
+
+
+def _route(row: Summary) -> tuple[Hashable, ...]:
+    """Return what two rows have in common that differ in regime alone."""
+    return row.variant, row.target, *_column(row)
+
+
+def _column(row: Summary) -> tuple[Hashable, ...]:
+    return tuple(row.sources), row.select, row.order, row.dev
+
+
+def _common(row: Summary) -> dict[str, Any]:
+    """Return the fields of Summary of a row."""
+    return {name: getattr(row, name) for name in Summary.__dataclass_fields__}
+
+
+def cost_rows(cells: Iterable[Cell], records: Iterable[Record], *, types: str = "fine") -> list[CostRow]:
+    """Return cost beside strict F1, and which variants nothing beats in both.
+
+    The averages over targets follow, of the variants that have both numbers on every target of their table.
+    """
+    find = partial(_scores, types=types, protocol="strict")
+    found = []
+    for common, ok in _gather(cells, records, types=types, find=find, lacks="not scored under strict"):
+        told = [o.record for o in ok if o.record]
+        spent = [s for r in told if (s := r.get("cost", {}).get("alone_seconds")) is not None]
+        devices = {device for r in told for device in r["provenance"].get("device") or ()}
+        f1 = [Counts(*o.part["all"]).f1 for o in ok]
+        row = CostRow(
+            **common, seconds=_mean(spent), f1=_mean(f1), std=_deviation(f1), front=None, devices=sorted(devices)
+        )
+        found.append(row)
+    tables = grouped(found, lambda row: (*_column(row), row.regime))
+    averaged = [*found, *(row for table in tables for row in _averages(table))]
+    lines = grouped(averaged, lambda row: (*_column(row), row.regime, row.target))
+    return [row for line in lines for row in _fronted(line)]
+
+
+def _averages(table: list[CostRow]) -> Iterator[CostRow]:
+    targets = {row.target for row in table}
+    if len(targets) < 2 or any("+" in target for target in targets):  # those of a chain build on each other
+        return
+    for own in grouped(table, lambda row: row.variant):
+        known = {r.target: (r.seconds, r.f1) for r in own if r.seconds is not None and r.f1 is not None}
+        if known.keys() == targets:
+            seconds, f1 = (fmean(column) for column in zip(*known.values(), strict=True))
+            devices = sorted({d for row in own for d in row.devices})
+            yield replace(own[0], target=AVERAGE, seconds=seconds, f1=f1, std=None, devices=devices)
+
+
+def _fronted(line: list[CostRow]) -> Iterator[CostRow]:
+    """Yield the rows of one target with `front` told."""
+    known = [(r.seconds, r.f1) for r in line if r.seconds is not None and r.f1 is not None]
+    for row in line:
+        if row.seconds is None or row.f1 is None:
+            yield row
+        else:
+            beaten = any(s <= row.seconds and f >= row.f1 and (s, f) != (row.seconds, row.f1) for s, f in known)
+            yield replace(row, front=not beaten)
+
+
+def confusion_rows(cells: Iterable[Cell], records: Iterable[Record], *, types: str = "fine") -> list[ConfusionRow]:
+    """Return how often each type is predicted where gold has each type in the same bounds, pair by pair."""
+
+    def find(record: Record) -> Any:
+        return (record.get("slices") or {}).get(types, {}).get("confusion")
+
+    found = []
+    for common, ok in _gather(cells, records, types=types, find=find, lacks=NO_SLICES):
+        each = [dict(_pairs(o.part)) for o in ok]
+        names = sorted({name for o in ok for name in o.part["types"]})
+        pairs: list[Pair] = [(gold, predicted) for gold in (*names, SPURIOUS) for predicted in (*names, MISSED)]
+        for gold, predicted in pairs[:-1] if ok else [(None, None)]:
+            count = _mean([own.get((gold, predicted), 0) for own in each])
+            found.append(ConfusionRow(**common, gold=gold, predicted=predicted, count=count))
+    return found
+
+
+def _pairs(confusion: Mapping[str, Any]) -> Iterator[tuple[Pair, int]]:
+    names = confusion["types"]
+    for gold, row in zip((*names, SPURIOUS), confusion["counts"], strict=True):
+        for predicted, count in zip((*names, MISSED), row, strict=True):
+            yield (gold, predicted), count
+
+
 def _row(common: dict[str, Any], ok: list[Outcome], protocol: str) -> Row:
     each = [_metrics(protocol, o.part["all"], o.part.get("types", {})) for o in ok]
     names = ["f1", "precision", "recall", *each[0]] if each else ["f1", "precision", "recall"]
     means = {name: _mean([m[name] for m in each if name in m]) for name in dict.fromkeys(names)}
     return Row(**common, protocol=protocol, metrics=means, f1=means["f1"], std=_deviation([m["f1"] for m in each]))
+
+
+def columns(cells: Iterable[Cell], records: Iterable[Record], *, types: str = "fine") -> list[tuple[list[Row], Column]]:
+    """Return the rows of `rows` with numbers, column by column of their tables, each with the statistics behind it."""
+    find = partial(_scores, types=types, protocol="strict")
+    found = _gather(cells, records, types=types, find=find, lacks="not scored under strict")
+    return [
+        (rows, column)
+        for group in _alike([(_row(common, ok, "strict"), ok) for common, ok in found], types)
+        for rows, column in [([row for row, _ in group], _weigh(group, types))]
+    ]
+
+
+def _alike(listed: list[tuple[Row, list[Outcome]]], types: str) -> list[list[tuple[Row, list[Outcome]]]]:
+    """Return the rows that have counts of sentences, in groups that stand in one column of a table."""
+    counted = [(row, ok) for row, ok in listed if ok and all(len(_sentences(o, types)) for o in ok)]
+
+    def column(item: tuple[Row, list[Outcome]]) -> Hashable:
+        row, ok = item
+        alike = (tuple(row.sources), row.target, row.regime, row.select, row.order, row.dev, row.scorer)
+        return *alike, row.corpora.get(row.target), tuple(sorted({len(_sentences(o, types)) for o in ok}))
+
+    return grouped(counted, column)
+
+
+def _sentences(outcome: Outcome, types: str) -> Any:
+    return ((outcome.record or {}).get("sentences") or {}).get(types, ())
+
+
+def _weigh(group: list[tuple[Row, list[Outcome]]], types: str) -> Column:
+    """Return the statistics of a column: each row's units are its draws, where there are several, else its seeds."""
+    counts: dict[str, dict[Hashable, Any]] = {}
+    for row, ok in group:
+        by_draw = len(row.planned_draws) > 1
+        units = grouped(ok, lambda o: o.cell.draw if by_draw else o.cell.seed)  # noqa: B023 - called at once
+        counts[row.variant] = {
+            (by_draw, unit[0].cell.draw if by_draw else unit[0].cell.seed): np.array(
+                [_sentences(o, types) for o in unit]
+            )
+            for unit in units
+        }
+    return Column(counts)
+
+
+def _weighed(listed: list[tuple[Row, list[Outcome]]], types: str) -> list[Row]:
+    """Return the rows with their intervals, ranks and ties."""
+    known: dict[int, Row] = {}
+    for group in _alike(listed, types):
+        column = _weigh(group, types)
+        found = standings(column)
+        for row, _ in group:
+            estimate = column.single(row.variant)
+            low, high = estimate.interval()
+            kind = INTERVALS[2 if not estimate.whole else int(len(row.planned_draws) > 1)]
+            told = replace(row, low=low, high=high, interval=kind, detectable=found.detectable)
+            if standing := found.of.get(row.variant):
+                told = replace(told, rank_low=standing.rank[0], rank_high=standing.rank[1], tied=standing.tied)
+            known[id(row)] = told
+    return [known.get(id(row), row) for row, _ in listed]
 
 
 def _type_row(common: dict[str, Any], ok: list[Outcome], protocol: str, name: str | None, metric: str) -> TypeRow:
@@ -398,6 +787,10 @@ def _status(ok: int, group: list[Outcome]) -> str:
 
 def _scores(record: Record, *, types: str, protocol: str) -> Any:
     return (record.get("scores") or {}).get(types, {}).get(protocol)
+
+
+def _level(record: Record, *, types: str) -> Any:
+    return (record.get("scores") or {}).get(types)
 
 
 def _errors(record: Record, *, types: str) -> Any:

@@ -2,13 +2,14 @@
 
 rows.py     load                         folder         -> records
             rows, error_rows, audit_rows, type_rows  cells, records -> Row, ErrorRow, AuditRow, TypeRow
-layout.py   tables, with_worst           rows           -> Table
+            protocol_rows        cells, records -> ProtocolRow
+layout.py   tables, with_evidence, with_worst  rows     -> Table
 render.py   render                       rows or tables -> str    one of FORMATS
 
 Each file imports only from those above it.
 """
 
-from benchmark.report.layout import DASH, SELECTED, TONES, Entry, Marks, Table, tables, with_worst
+from benchmark.report.layout import DASH, SELECTED, TONES, Entry, Marks, Table, tables, with_evidence, with_worst
 from benchmark.report.render import FORMATS, Markup, render
 from benchmark.report.rows import (
     AUDIT,
@@ -21,6 +22,7 @@ from benchmark.report.rows import (
     Cell,
     ErrorRow,
     Outcome,
+    ProtocolRow,
     Record,
     Row,
     Summary,
@@ -28,6 +30,7 @@ from benchmark.report.rows import (
     audit_rows,
     error_rows,
     load,
+    protocol_rows,
     rows,
     type_rows,
 )
@@ -50,6 +53,7 @@ __all__ = [
     "Marks",
     "Markup",
     "Outcome",
+    "ProtocolRow",
     "Record",
     "Row",
     "Summary",
@@ -58,9 +62,11 @@ __all__ = [
     "audit_rows",
     "error_rows",
     "load",
+    "protocol_rows",
     "render",
     "rows",
     "tables",
     "type_rows",
+    "with_evidence",
     "with_worst",
 ]

@@ -137,7 +137,7 @@ def tally(work: Any) -> dict[str, Any]:
     """Return what of a workload is planned, shared, done and left, in numbers."""
     return {
         "cells": len(work.planned),
-        "done": sum(p.done for p in work.planned),
+        "done": sum(p.done for p in work.planned) - sum(p.done for p in work.rescore),
         "skipped": sum(p.reason is not None for p in work.planned),
         "failed": sum(p.failed for p in work.planned) - sum(p.failed for p in work.todo_cells),
         "to_run": len(work.todo_cells),

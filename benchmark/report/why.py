@@ -32,6 +32,8 @@ def state(item: Any) -> str:
     """Return how the record stands to the cell's key, in one line."""
     if item.record is None:
         return "there is no record; the cell is to run"
+    if item.lacks:
+        return f"done: the record is of this very key; to be scored again for {', '.join(item.lacks)}"
     if item.done:
         return "done: the record is of this very key"
     if item.record["status"] != "ok":

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from benchmark.corpus.card import find_cards
 from benchmark.corpus.corpus import Corpus, Split, load
 from benchmark.corpus.transfer import Spec, Transfer, build
 from benchmark.errors import CdnerError, RecordError, UnknownName, Unsupported, nearest
-from benchmark.run import annotation
+from benchmark.run import annotation, curves
 from benchmark.run import record as records
 from benchmark.run.failure import PASSING
 from benchmark.run.method import Method
@@ -52,6 +52,11 @@ class Planned:
         return same and record["scorer"] == SCORER_VERSION and record.get("gold") == self.gold
 
     @property
+    def lacks(self) -> list[str]:
+        """Return what a done cell's record does not tell yet: protocols that are newer than it."""
+        return records.lacks(self.record) if self.record is not None and self.done else []
+
+    @property
     def failed(self) -> bool:
         """Return whether this very stage has failed before, and not by an accident that is tried again unasked."""
         found = self.record
@@ -66,14 +71,23 @@ class Planned:
 
 
 def plan_cells(
-    board: Board, cells: Iterable[Cell], *, data: Path | None = None, cards: tuple[Path, ...] = ()
+    board: Board,
+    cells: Iterable[Cell],
+    *,
+    data: Path | None = None,
+    cards: tuple[Path, ...] = (),
+    read: Callable[[Path, str], records.Record | None] = records.read,
+    corpora: Any = None,
 ) -> list[Planned]:
     """Return the cells with their final stages.
 
     A cell that a method cannot do carries the reason, as does one with a licensed corpus that has no card here.
     Each corpus is read once. Raises what reading a corpus raises, and PlanError.
+
+    read      what finds the record of a cell
+    corpora   a `corpus_reader` that others use too
     """
-    corpora = corpus_reader()
+    corpora = corpora or corpus_reader()
 
     @cache
     def method_of(name: str) -> Method:
@@ -106,9 +120,10 @@ def plan_cells(
             try:
                 file = annotation.file_of(board.folder, cell.name)
                 final = annotation.planned(method, transfer, settings, cell.seed, file)
+                final = curves.keeping(final, transfer) if cell.spec.curves else final
             except Unsupported as error:
                 reason = str(error)
-        known = records.read(board.folder, cell.name)
+        known = read(board.folder, cell.name)
         found.append(Planned(cell, type(method), settings, transfer, final, reason, known, gold))
     return found
 

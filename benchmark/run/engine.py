@@ -1,10 +1,12 @@
 """What an engine is: it runs a stage and says how it ended, knowing nothing of what the stage does.
 
 A stage is a scratch folder with `request.json` in it. Whoever runs it there, `benchmark.run.worker.Server` on this
-machine or on another, grants it what `limits` of the request says, and publishes its artefact in the store.
+machine or on another, grants it what `limits` of the request says, and publishes its artefact in the store. `needs` of
+the request says what it keeps busy: `gpu`, `cpu` or `llm`.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +30,16 @@ class Ending:
 class Engine(ABC):
     """Runs stages whose requests lie in scratch folders.
 
-    `slots` is how many run at once, `threads` how many threads each may keep busy.
+    `slots` is how many run at once, `threads` how many threads each may keep busy; `tell` is called with a line that a
+    person should know, where somebody listens.
     """
 
     slots: int
     threads: int
+    tell: Callable[[str], None]
+
+    def warm(self) -> None:  # noqa: B027 - there may be nothing to do
+        """Get ready to run stages, without waiting longer than must be. Called once, when there will be some."""
 
     @abstractmethod
     def start(self, scratch: Path) -> None:

@@ -24,13 +24,12 @@ class LocalEngine(Engine):
 
     slots    stages at once; None: one a GPU, else one a core, four at most
     threads  of each stage; None: the cores divided among the slots
+    lend     the GPUs that stages may see; None: those of the machine
     """
 
-    def __init__(self, slots: int | None = None, threads: int | None = None) -> None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.gpus = gpus()
-        self.slots = slots or len(self.gpus) or min(4, cores)
-        self.threads = threads or max(1, cores // self.slots)
+    def __init__(self, slots: int | None = None, threads: int | None = None, *, lend: list[str] | None = None) -> None:
+        self.gpus = gpus() if lend is None else lend
+        self.slots, self.threads = divided(len(self.gpus), slots, threads)
         self._endings: queue.Queue[Ending | subprocess.Popen[str]] = queue.Queue()  # a server: it has died
         self._gpu: dict[Path, str] = {}  # of what runs
         self._running: dict[Path, subprocess.Popen[str]] = {}  # by the server that was asked
@@ -154,6 +153,13 @@ class LocalEngine(Engine):
         deadline = time.monotonic() + 2 * GRACE
         while self._running and self._server is not None and time.monotonic() < deadline:
             self.wait(0.1)
+
+
+def divided(gpus: int, slots: int | None, threads: int | None) -> tuple[int, int]:
+    """Return how many stages this machine runs at once, and the threads of each, where not both are given."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    slots = slots or gpus or min(4, cores)
+    return slots, threads or max(1, cores // slots)
 
 
 def let_go(server: "subprocess.Popen[str]") -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.corpus.corpus import load_split
-from benchmark.corpus.transfer import Transfer, describe
+from benchmark.corpus.transfer import Spec, Transfer, describe
+from benchmark.run import curves
 from benchmark.run import record as records
 from benchmark.run.cells import Planned
 from benchmark.run.plan import Board
 from benchmark.run.stage import Stage, plain
 from benchmark.run.store import Store
+from benchmark.score import slices
 from benchmark.score.protocols import SCORER_VERSION, Gold, read_predictions
 
 
@@ -22,6 +24,7 @@ class Outcomes:
     def __init__(self, board: Board, store: Store, data: Path | None) -> None:
         self.board, self.store, self.data = board, store, data
         self._gold: dict[str, list[Gold]] = {}
+        self._shown: dict[Spec, dict[str, slices.Shown]] = {}
 
     def predictions(self, item: Planned) -> Path:
         """Return where the predictions of a cell lie in the store."""
@@ -40,15 +43,28 @@ class Outcomes:
         """Return the counts of a cell's predictions against the gold of its test split."""
         assert item.transfer is not None
         general = {key: t.general for key, t in item.transfer.tested.card.types.items()}
-        found = read_predictions(predictions)
-        return records.scores(self.gold(item.transfer), found, level=item.method.level, general=general)
+        gold, found = self.gold(item.transfer), read_predictions(predictions)
+        return {
+            **records.scores(gold, found, level=item.method.level, general=general),
+            "slices": records.sliced(
+                gold, found, level=item.method.level, general=general, shown=self.shown(item.transfer)
+            ),
+        }
+
+    def shown(self, transfer: Transfer) -> dict[str, slices.Shown]:
+        """Return what a transfer shows of names and types, for each type level. That of each is read once."""
+        if transfer.spec not in self._shown:
+            self._shown[transfer.spec] = shown_by(transfer)
+        return self._shown[transfer.spec]
 
     def scored_again(self, item: Planned, record: records.Record) -> records.Record:
         """Return a cell's record with the scores of the predictions that stand beside it, against the gold of today."""
         assert item.transfer is not None
+        known = {name: value for name, value in record.items() if name != "curves"}
         return {
-            **record,
+            **known,
             **self.score(item, records.predictions_path(self.board.folder, item.cell.name)),
+            **self.curves(item),
             "corpora": corpora_of(item.transfer),
             "scorer": SCORER_VERSION,
             "gold": item.gold,
@@ -72,7 +88,7 @@ class Outcomes:
         graph = [] if item.final is None else item.final.graph()
         read = {s.key: store.told(s.key) for s in graph}
         manifests = {key: manifest for key, manifest in read.items() if manifest is not None}
-        told = {name: result[name] for name in ("failure", "scores", "errors", "sentences") if name in result}
+        told = {name: result[name] for name in ("failure", "scores", "errors", "sentences", "slices") if name in result}
         return {
             "schema": records.SCHEMA,
             **self.about(item),
@@ -81,6 +97,7 @@ class Outcomes:
             **told,
             **self.audit(item),
             **self.annotation(graph),
+            **(self.curves(item) if result["status"] == "ok" else {}),
             "final": None if item.final is None else item.final.key,
             "stages": [stage_entry(s, manifests.get(s.key, {})) for s in graph],
             "attempts": [a for s in graph for a in self.attempts(s, manifests.get(s.key))],
@@ -121,6 +138,21 @@ class Outcomes:
         told = [json.loads(path.read_text(encoding="utf8")) for path in paths if path.is_file()]
         return {"annotation": told[-1]} if told else {}
 
+    def curves(self, item: Planned) -> dict[str, Any]:
+        """Return what each epoch of the training would have given, where the transfer asks for it.
+
+        Nothing, where its predictions are no longer in the store. Where no epochs can be kept, why.
+        """
+        if item.final is None or item.transfer is None or not item.cell.spec.curves:
+            return {}
+        stage = curves.kept_by(item.final)
+        if stage is None:
+            return {"curves": {"reason": curves.reason_without(item.final, item.transfer)}}
+        if not self.store.has(stage.key):
+            return {}
+        folder = self.store.folder(stage.key)
+        return {"curves": curves.scored(folder, item.transfer, self.gold(item.transfer), item.method.level)}
+
     def attempts(self, stage: Stage, manifest: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         """Return how the attempts at a stage that brought no artefact ended."""
         known = self.store.attempts(stage.key) if manifest is None else manifest.get("attempts", [])
@@ -145,6 +177,24 @@ class Outcomes:
             "peak_memory_mib": largest(m.get("peak_memory_mib") for m in known),
             "gpu_peak_memory_mib": largest(m.get("gpu_peak_memory_mib") for m in known),
         }
+
+
+def shown_by(transfer: Transfer) -> dict[str, slices.Shown]:
+    """Return what a transfer shows of names and types, for each type level.
+
+    The target is the corpus that is predicted: what was learned of it, if anything. Mentions are gold's: a train that
+    is annotated anew is not known before its stages have run. A method may have left some of it aside.
+    """
+    target = transfer.tested
+    others = [domain for domain in transfer.domains if domain.name != target.name]
+    identities = {identity for domain in others for identity in domain.identities.values()}
+    fine = slices.Shown(
+        own=slices.types_of((s.words, s.spans or ()) for s in target.train.sentences),
+        others=frozenset(slices.types_of((s.words, s.spans or ()) for d in others for s in d.train.sentences)),
+        shared=frozenset(key for key, identity in target.identities.items() if identity in identities),
+    )
+    broad = fine.relabel(target.general, {general for domain in others for general in domain.general.values()})
+    return {"fine": fine, "general": broad}
 
 
 def stage_entry(stage: Stage, manifest: Mapping[str, Any]) -> dict[str, Any]:

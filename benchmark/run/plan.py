@@ -34,7 +34,7 @@ BOARD_KEYS = ("about", "variants", "transfers", "seeds", "budget", "licensed")
 VARIANT_KEYS = ("method", "set")
 TRANSFER_KEYS = (
     "sources", "target", "targets", "order", "regime", "draws", "select", "dev", "seeds", "set", "variants",
-    "auxiliary", "annotate", "chain", "evaluate", "others",
+    "auxiliary", "annotate", "chain", "evaluate", "others", "curves",
 )  # fmt: skip
 EXAMPLES = {"fraction": 0.05, "sentences": 40, "shots": 5}
 BUDGET_KEYS = ("minutes_per_stage", "gib_per_stage")
@@ -281,6 +281,9 @@ def _transfers(
     order = choice(top.get("order", "sequence"), f"{where}, order", ORDERS)
     dev = choice(top.get("dev", "card"), f"{where}, dev", DEVS)
     changed = mapping(top.get("set") or {}, f"{where}, set")
+    curves = top.get("curves", False)
+    if not isinstance(curves, bool):
+        raise PlanError(f"{where}, curves is {short(curves)}, expected true or false.")
     specs = []
     routes = zip(targets, chains, strict=True)
     for (target, chain), other, extra, annotation, draw in product(routes, evaluated, added, annotated, draws):
@@ -288,7 +291,20 @@ def _transfers(
         tested = other if other != target else None
         taught = (*sources, *(name for name in pool if name != target))
         spec = Spec(
-            taught, target, regime, amount, order, select, draw, dev, more, annotation, chain, tested, tuple(pool)
+            taught,
+            target,
+            regime,
+            amount,
+            order,
+            select,
+            draw,
+            dev,
+            more,
+            annotation,
+            chain,
+            tested,
+            tuple(pool),
+            curves,
         )
         try:
             spec.check()

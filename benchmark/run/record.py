@@ -18,6 +18,7 @@ from typing import Any
 from benchmark import RECORD_SCHEMA, __version__, paths
 from benchmark.errors import RecordError
 from benchmark.files import write_whole
+from benchmark.score import slices
 from benchmark.score.protocols import PROTOCOLS, Gold, Prediction, Scores, errors, relabel, score
 
 SCHEMA = RECORD_SCHEMA
@@ -66,11 +67,23 @@ def read_or_none(board: Path, cell: str) -> Record | None:
 
 def brief(record: Record) -> Record:
     """Return what of a record tells whether its cell is done. A board has thousands, and whole ones fill the memory."""
-    return {
-        name: record[name]
-        for name in ("cell", "status", "reason", "final", "scorer", "gold", "failure")
-        if name in record
-    }
+    kept = ("cell", "status", "reason", "final", "scorer", "gold", "failure")
+    return {**{name: record[name] for name in kept if name in record}, "lacks": lacks(record)}
+
+
+def lacks(record: Mapping[str, Any]) -> list[str]:
+    """Return what a record does not tell yet and scoring its predictions again would: what is newer than it.
+
+    Its numbers hold without them. A record that is no good one lacks nothing. What else `scores` comes to count is to
+    be looked for here, and is then scored again wherever it is missing.
+    """
+    if "lacks" in record:  # a brief one
+        return list(record["lacks"])
+    if record["status"] != "ok":
+        return []
+    levels = (record.get("scores") or {}).values()
+    found = [protocol for protocol in PROTOCOLS if any(protocol not in counted for counted in levels)]
+    return found if record.get("slices") else [*found, "slices"]
 
 
 def torn(board: Path, cell: str) -> bool:
@@ -132,6 +145,25 @@ def scores(
         found["errors"][name] = errors(truth, guess)
         found["sentences"][name] = [[c.hit, c.extra, c.missed] for c in counted["strict"].sentences]
     return found
+
+
+def sliced(
+    gold: Sequence[Gold],
+    predicted: Sequence[Prediction],
+    *,
+    level: str,
+    general: Mapping[str, str],
+    shown: Mapping[str, slices.Shown],
+) -> dict[str, Any]:
+    """Return the field of a record that holds slices, at every type level that there is. Arguments as in `scores`.
+
+    shown   type level -> what there was to learn
+    """
+    broad = slices.count(
+        relabel(gold, general), relabel(predicted, general) if level == "fine" else predicted, shown["general"]
+    )
+    fine = {"fine": slices.count(gold, predicted, shown["fine"])} if level == "fine" else {}
+    return {**fine, "general": broad}
 
 
 def as_counts(result: Scores) -> dict[str, Any]:

@@ -565,7 +565,7 @@ class Runner:
         self.write(item, {"status": "ok", "reason": None, **counted}, self.outcomes.predictions(item))
 
     def score_again(self, item: Planned) -> None:
-        """Score the predictions that stand beside a record against the gold of today."""
+        """Score the predictions that stand beside a record against the gold of today, under the protocols of today."""
         old = records.read(self.board.folder, item.cell.name)
         if old is None:
             return  # somebody has taken it away meanwhile
@@ -588,7 +588,7 @@ class Runner:
     def write(self, item: Planned, result: dict[str, Any], predictions: Path | None = None) -> None:
         """Write a record, unless another harness has written the very same, and tell the watcher."""
         known = records.read_or_none(self.board.folder, item.cell.name)
-        if not (result["status"] == "ok" and known is not None and item.fits(known)):
+        if not (result["status"] == "ok" and known is not None and item.fits(known) and not records.lacks(known)):
             known = self.outcomes.compose(item, result)
             records.write(self.board.folder, known, predictions)
         self.noted(item, known)

@@ -15,6 +15,7 @@ import hashlib
 import inspect
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
@@ -27,6 +28,7 @@ from benchmark.corpus.corpus import Split
 from benchmark.errors import PlanError
 
 T = TypeVar("T")
+NEEDS = ("gpu", "llm", "cpu")  # what a stage may need; of two, the first
 
 
 class Ingredient(Protocol):
@@ -41,14 +43,31 @@ class Stage:
 
     title   what to call it in front of a person; not in the key
     size    words times epochs, or the like: what time is estimated from; not in the key
+    needs   `gpu`, `cpu`, or `llm` for one that waits for a language model's server: what an engine keeps free for it.
+            None: as its inputs tell; not in the key
     """
 
-    def __init__(self, step: Callable[..., None], /, *, title: str = "", size: float = 0.0, **inputs: Any) -> None:
+    def __init__(
+        self, step: Callable[..., None], /, *, title: str = "", size: float = 0.0, needs: str | None = None,
+        **inputs: Any,
+    ) -> None:  # fmt: skip
         _check_inputs(step, tuple(inputs))
         self.step = step
         self.inputs = inputs
         self.title = title
         self.size = size
+        self._needs = needs
+
+    @cached_property
+    def needs(self) -> str:
+        """Return what the stage keeps busy: `gpu`, `llm` or `cpu`.
+
+        It is bound to weights, or to what a stage made that was, or to a language model that is asked; else to neither.
+        """
+        if self._needs is not None:
+            return self._needs
+        found = set(_needs(self.inputs))
+        return next((word for word in NEEDS if word in found), "cpu")
 
     @property
     def name(self) -> str:
@@ -77,8 +96,7 @@ class Stage:
     @cached_property
     def key(self) -> str:
         """Return the stage's key, 32 hexadecimal digits."""
-        text = json.dumps(self.ingredients, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return key_of(self.ingredients)
 
     def graph(self) -> list["Stage"]:
         """Return this stage and all behind it, parents first, each key once."""
@@ -103,7 +121,7 @@ class Stage:
                 f"{self.name} is not bound to {old.corpus} {old.name}, so it cannot be bound to other words."
             )
         inputs = {name: _swapped(value, old, new) for name, value in self.inputs.items()}
-        return Stage(self.step, title=self.title, size=self.size, **inputs)
+        return Stage(self.step, title=self.title, size=self.size, needs=self._needs, **inputs)
 
     def reads(self, split: Split) -> bool:
         """Return whether the stage, or one behind it, is bound to a split."""
@@ -111,6 +129,12 @@ class Stage:
 
     def __repr__(self) -> str:
         return f"<Stage {self.step.__name__} {self.title} {self.key[:8]}>"
+
+
+def key_of(ingredients: Mapping[str, Any]) -> str:
+    """Return the key of a stage that is made of these: its step, its code, its inputs."""
+    text = json.dumps(ingredients, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -173,6 +197,19 @@ def _found(kind: type[T], value: Any) -> Iterator[T]:
         for item in value.values() if isinstance(value, Mapping) else value:
             if not isinstance(item, str):  # most items, as a list of types has them
                 yield from _found(kind, item)
+
+
+def _needs(value: Any) -> Iterator[str]:
+    """Yield what the parts of a bound value keep busy."""
+    if isinstance(value, Stage):
+        if value.needs == "gpu":  # it reads a model; what a language model has answered is only a file
+            yield "gpu"
+    elif isinstance(value, (list, tuple, Mapping)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            if not isinstance(item, str):
+                yield from _needs(item)
+    elif _is_ingredient(value):
+        yield from [value.needs] if hasattr(value, "needs") else []
 
 
 def _is_ingredient(value: Any) -> TypeGuard[Ingredient]:
@@ -426,3 +463,20 @@ def _module_file(name: str) -> Path | None:
     except (ImportError, AttributeError):
         return None
     return Path(spec.origin) if spec is not None and spec.origin else None
+
+
+def all_code() -> dict[str, str]:
+    """Return what stands for code in the keys of all methods that come with cdner: a hash a method, a VERSION a module.
+
+    Two machines on which it is the same run the same stages under the same keys.
+    """
+    root = Path(__file__).resolve().parent.parent
+    found = {}
+    for path in sorted(root.rglob("*.py")):
+        told = re.search(r"^VERSION = (\d+)\b", path.read_text(encoding="utf8"), re.MULTILINE)
+        if told:
+            found[".".join(["benchmark", *path.relative_to(root).with_suffix("").parts])] = f"VERSION {told[1]}"
+    methods = find_spec("methods")
+    for folder in (methods.submodule_search_locations if methods is not None else None) or ():
+        found.update({f"methods.{path.stem}": _file_hash(path) for path in sorted(Path(folder).glob("*.py"))})
+    return found

@@ -193,6 +193,7 @@ class Store:
             "title": stage.title,
             "size": stage.size,
             "threads": threads,
+            "needs": stage.needs,
             "cached": cached,
             "limits": dict(limits or {}),
             "llm": llm,

@@ -204,7 +204,8 @@ class Server:
             if os.getppid() != self.pid:  # it died in between
                 os._exit(1)
             with contextlib.suppress(OSError):  # where memory runs out, this is killed before the harness is
-                Path("/proc/self/oom_score_adj").write_text("500")
+                score = Path("/proc/self/oom_score_adj")
+                score.write_text(str(max(500, int(score.read_text()))))
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
@@ -225,9 +226,11 @@ class Server:
             self.answers.write(json.dumps({"ended": job.scratch, "code": code, "over": job.over}) + "\n")
 
     def end(self) -> None:
-        """Kill all that runs: nobody waits for it."""
+        """Kill all that runs, and what it has put into sessions of its own: nobody waits for it."""
         for pid in self.running:
             signal_group(pid, signal.SIGKILL)
+        for job in self.running.values():
+            processes.end(Path(job.scratch), grace=0.5)
 
 
 def memory_kills() -> int:

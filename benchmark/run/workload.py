@@ -40,7 +40,7 @@ class Workload:
     minutes: float
     slots: int
     todo_cells: list[Planned] = field(default_factory=list)
-    rescore: list[Planned] = field(default_factory=list)  # predictions stand; gold, a card or the scorer has changed
+    rescore: list[Planned] = field(default_factory=list)  # their predictions stand, and are scored again
     equal: dict[Planned, str] = field(default_factory=dict)  # to do -> a done cell that ends in the very same stage
 
 
@@ -50,7 +50,8 @@ def workload(
     """Return what is to be done: stages that some unfinished cell needs and the store lacks, parents first.
 
     A cell whose stored predictions only want scoring again needs no stage, nor does one that ends in the stage of
-    another whose predictions stand.
+    another whose predictions stand. A done cell whose record lacks a protocol or slices is scored again; it stays as
+    it is where its predictions are gone.
     """
     stages: dict[str, Stage] = {}
     references = 0
@@ -60,7 +61,8 @@ def workload(
             references += len(graph)
             stages.update({s.key: s for s in graph})
     cells = [p for p in planned if p.final is not None and not p.done and (retry_failed or not p.failed)]
-    again = [p for p in cells if p.predicted and records.predictions_hold(board.folder, p.record or {})]
+    wanting = [*(p for p in cells if p.predicted), *(p for p in planned if p.lacks)]
+    again = [p for p in wanting if records.predictions_hold(board.folder, p.record or {})]
     scored = set(again)
     equal = _equal(board, planned, [p for p in cells if p not in scored], store)
     cells = [p for p in cells if p not in equal and p not in scored]

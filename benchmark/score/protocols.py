@@ -1,13 +1,19 @@
 """Protocols: named rules for counting hits, all computed from gold and one file of predictions.
 
-strict      same start, end and type, over the spans of a prediction; equals seqeval's strict IOB2
-conlleval   the same over chunks, read off the tags as emitted the way the CoNLL script reads them
-token       equal word tags: macro-averages over labels, and accuracy
+strict             same start, end and type, over the spans of a prediction; equals seqeval's strict IOB2
+conlleval          the same over chunks, read off the tags as emitted the way the CoNLL script reads them
+conlleval-stream   the same over all sentences as one, as LANER and CrossNER count
+gliner             spans as GLiNER counts them: types in lower case, none over 12 words predicted
+topt, cpner        type and text, without positions, as these papers' code counts them: `texts.py`
+uniner, b2ner      the same
+token              equal word tags: macro-averages over labels, and accuracy
 
 Every count is a `Counts(hit, extra, missed)`, summed over a corpus, never averaged over sentences. A sentence's gold
-and predicted spans are sets: a span predicted twice counts once.
+and predicted spans are sets: a span predicted twice counts once. The rules over texts take the pairs that a method has
+generated, as often as it has; where there are none, the texts of its spans.
 
-A new protocol is a function from gold and predictions to `Scores`, and one row in `PROTOCOLS`.
+A new protocol is a function from gold and predictions to `Scores`, and one row in `PROTOCOLS`. Records that lack it
+are scored again from their predictions with the next `cdner run`.
 """
 
 import gzip
@@ -25,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import RecordError, UnknownName, nearest
+from benchmark.score import texts
 from benchmark.score.spans import Span, chunks, relabel_tag, split_tag, to_tags
 
 SCORER_VERSION = 1  # rises when any count could change
@@ -38,6 +45,8 @@ Labels = NDArray[np.intp]
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Hits, extra predictions (false positives) and missed gold (false negatives). Adds up over sentences.
+
+    `topt` may count more hits than there is gold: then `missed` is below 0, and recall and F1 are over 100.
 
     >>> Counts(hit=3, extra=1, missed=1) + Counts(hit=0, extra=0, missed=2)
     Counts(hit=3, extra=1, missed=3)
@@ -115,9 +124,13 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """A named rule. `count` takes gold and predictions of the same sentences in the same order: `score` sees to it."""
+    """A named rule. `count` takes gold and predictions of the same sentences in the same order: `score` sees to it.
+
+    by   what is compared: spans by `position`, mentions by `text`, tags of a `word`
+    """
 
     name: str
+    by: str
     about: str
     count: Callable[[Sequence[Gold], Sequence[Prediction]], Scores]
     metrics: Callable[[Counts, Mapping[str, Counts]], dict[str, float]]
@@ -132,6 +145,73 @@ def count_conlleval(gold: Sequence[Gold], predicted: Sequence[Prediction]) -> Sc
     """Count chunks that agree. Where a prediction has no tags, its spans are the chunks that its tags would have."""
     read = [p.spans if p.tags is None else chunks(p.tags) for p in predicted]
     return _count_sets([g.spans for g in gold], read)
+
+
+def count_conlleval_stream(gold: Sequence[Gold], predicted: Sequence[Prediction]) -> Scores:
+    """Count chunks of all sentences in one stream: a predicted `I-` at a start goes on with the last chunk before it.
+
+    A chunk is of the sentence in which it starts. Where there are no tags they are made of the spans, and nothing goes
+    on; RecordError where these overlap. The order of the sentences matters, and is gold's.
+
+    jinpeng01/LANER, src/trainer.py:80-115, src/conll2002_metrics.py:150-200.
+    """
+    return _count_tags(*_tag_rows(gold, predicted), opened_by="BI", stream=True)
+
+
+def count_gliner(gold: Sequence[Gold], predicted: Sequence[Prediction]) -> Scores:
+    """Count spans that agree, types in lower case, among those that GLiNER would predict.
+
+    None is over 12 words wide, and none overlaps another: the better score stays, or the one named first. Gold is as
+    it is: what is wider is missed.
+
+    urchade/GLiNER, gliner/evaluation/, configs/ (max_width).
+    """
+    wanted = [[Span(start, end, type.lower()) for start, end, type in g.spans] for g in gold]
+    return _count_sets(wanted, list(map(_flat, predicted)))
+
+
+WIDEST = 12  # words; GLiNER's max_width
+
+
+def _flat(predicted: Prediction) -> list[Span]:
+    spans = [Span(start, end, type.lower()) for start, end, type in predicted.spans]
+    scores = predicted.scores or [0.0] * len(spans)
+    taken: set[int] = set()
+    kept = []
+    for _, span in sorted(zip(scores, spans, strict=True), key=lambda pair: -pair[0]):
+        words = range(span.start, span.end)
+        if len(words) <= WIDEST and taken.isdisjoint(words):
+            kept.append(span)
+            taken.update(words)
+    return kept
+
+
+def _by_text(rule: texts.Rule) -> Callable[[Sequence[Gold], Sequence[Prediction]], Scores]:
+    """Return the protocol of a rule over texts.
+
+    The types that it takes for offered are those of all this gold: TOPT reads them off the test file.
+    """
+
+    def count(gold: Sequence[Gold], predicted: Sequence[Prediction]) -> Scores:
+        offered = {span[2] for g in gold for span in g.spans}
+        total: dict[str, Counts] = defaultdict(Counts)
+        sentences = []
+        for g, p in zip(gold, predicted, strict=True):
+            wanted = _mentions(g.words, g.spans)
+            found = _mentions(g.words, p.spans) if p.pairs is None else p.pairs
+            tally = {type: Counts(*counts) for type, counts in rule(" ".join(g.words), wanted, found, offered).items()}
+            for type, counts in tally.items():
+                total[type] += counts
+            sentences.append(sum(tally.values(), Counts()))
+        types = dict(sorted(total.items()))
+        return Scores(sum(types.values(), Counts()), types, sentences)
+
+    return count
+
+
+def _mentions(words: Sequence[str], spans: Iterable[Span]) -> list[texts.Mention]:
+    """Return type and text of each span, its words joined by blanks, in the order of the sentence."""
+    return [(type, " ".join(words[start:end])) for start, end, type in sorted(set(spans))]
 
 
 def count_token(gold: Sequence[Gold], predicted: Sequence[Prediction]) -> Scores:
@@ -169,6 +249,16 @@ def micro(all: Counts, types: Mapping[str, Counts]) -> dict[str, float]:
     return {"f1": all.f1, "precision": all.precision, "recall": all.recall}
 
 
+def swapped(all: Counts, types: Mapping[str, Counts]) -> dict[str, float]:
+    """Return F1, and precision and recall in each other's place, as in lines with the prediction before gold."""
+    return {"f1": all.f1, "precision": all.recall, "recall": all.precision}
+
+
+def micro_and_mean_of_types(all: Counts, types: Mapping[str, Counts]) -> dict[str, float]:
+    """Return F1, precision and recall over all mentions, and the plain mean of the types' F1, in percent."""
+    return {**micro(all, types), "macro_f1": sum(c.f1 for c in types.values()) / max(len(types), 1)}
+
+
 def macro_with_accuracy(all: Counts, types: Mapping[str, Counts]) -> dict[str, float]:
     """Return the plain means over tags, those that gold never has included, and accuracy, in percent."""
     size = max(len(types), 1)
@@ -180,14 +270,23 @@ def macro_with_accuracy(all: Counts, types: Mapping[str, Counts]) -> dict[str, f
     }
 
 
-PROTOCOLS = {
-    protocol.name: protocol
-    for protocol in (
-        Protocol("strict", "Spans with the same start, end and type; micro-F1.", count_strict, micro),
-        Protocol("conlleval", "Chunks as the CoNLL script reads them off tags; micro-F1.", count_conlleval, micro),
-        Protocol("token", "Equal word tags; macro-F1 over tags, O included.", count_token, macro_with_accuracy),
-    )
-}
+_ROWS = (
+    Protocol("strict", "position", "Spans with the same start, end and type; micro-F1.", count_strict, micro),
+    Protocol("conlleval", "position", "Chunks as the CoNLL script reads them off tags.", count_conlleval, micro),
+    Protocol(
+        "conlleval-stream", "position", "The same without sentence bounds; precision and recall swapped.",
+        count_conlleval_stream, swapped,
+    ),
+    Protocol("gliner", "position", "Spans of at most 12 words, types in lower case.", count_gliner, micro),
+    Protocol("topt", "text", "Texts, a hit counts its words; no F1, may be over 100.", _by_text(texts.topt), micro),
+    Protocol("cpner", "text", "Texts as multisets.", _by_text(texts.cpner), micro),
+    Protocol(
+        "uniner", "text", "Normalised texts as sets, without misc.", _by_text(texts.uniner), micro_and_mean_of_types
+    ),
+    Protocol("b2ner", "text", "Lower-cased texts as sets.", _by_text(texts.b2ner), micro),
+    Protocol("token", "word", "Equal word tags; macro-F1 over tags, O included.", count_token, macro_with_accuracy),
+)  # fmt: skip
+PROTOCOLS = {protocol.name: protocol for protocol in _ROWS}
 
 
 def score(protocol: str, gold: Sequence[Gold], predicted: Sequence[Prediction]) -> Scores:
@@ -284,7 +383,7 @@ def _count_sets(gold: Sequence[Iterable[Span]], predicted: Sequence[Iterable[Spa
 # The tags of all sentences lie in one array of small numbers, N words long; the steps look at the M words that are not
 # O. Of these a word is *inside* when it is an I- of the type of the word before it, in the same sentence. Every other
 # opens a run that lasts up to the next that is not inside. A run is an entity when it opens with B- (strict) or with B-
-# or I- (conlleval): that is the whole difference between the two.
+# or I- (conlleval): that is the whole difference between the two. In a stream the sentence does not matter.
 
 
 def strict_counts(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Scores:
@@ -316,7 +415,9 @@ class _Numbers(dict[str, int]):
         return self.setdefault(name, len(self))
 
 
-def _count_tags(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], *, opened_by: str) -> Scores:
+def _count_tags(
+    gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]], *, opened_by: str, stream: bool = False
+) -> Scores:
     tags, types = _Numbers(), _Numbers()
     gold_tags, predicted_tags, sentence = _flatten(gold, predicted, tags)
     parts = [split_tag(tag) for tag in tags]
@@ -330,7 +431,9 @@ def _count_tags(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]
         at = np.flatnonzero(type_of[numbers] != outside)  # (M,)
         tag, type, home = numbers[at], type_of[numbers[at]], sentence[at]
         inside = is_inner[tag]
-        inside[1:] &= (np.diff(at) == 1) & (type[1:] == type[:-1]) & (home[1:] == home[:-1])
+        inside[1:] &= (np.diff(at) == 1) & (type[1:] == type[:-1])
+        if not stream:
+            inside[1:] &= home[1:] == home[:-1]
         inside[:1] = False
         heads = np.flatnonzero(~inside)  # the runs' first words, in `at`
         lasts = np.append(heads[1:], len(at))[: len(heads)] - 1
@@ -511,14 +614,23 @@ def read_predictions(path: Path) -> list[Prediction]:
         raise RecordError(f"{path}: there is no such file of predictions.") from None
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: the predictions cannot be read ({error}). Predict again.") from error
+    return parse_predictions(text, path)
+
+
+def parse_predictions(text: str, where: Path | str) -> list[Prediction]:
+    """Return the predictions in a text, one JSON object a line. Raises RecordError with `where` and the line."""
     predictions = []
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], start=1):
         try:
             predictions.append(_from_json(json.loads(line)))
-        except json.JSONDecodeError as error:
-            raise RecordError(f"{path}, line {number}: this is no JSON ({error}).") from error
         except _LineError as error:
-            raise RecordError(f"{path}, line {number}: {error}") from None
+            raise RecordError(f"{where}, line {number}: {error}") from None
+        except (
+            ValueError,
+            OverflowError,
+            RecursionError,
+        ) as error:  # a number of too many digits is no JSONDecodeError
+            raise RecordError(f"{where}, line {number}: this is no JSON ({error}).") from error
     return predictions
 
 

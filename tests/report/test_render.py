@@ -177,6 +177,7 @@ def test_csv_has_a_line_for_each_row():
         "precision": "52.0",
         "recall": "52.0",
         "std": "2.0",
+        **dict.fromkeys(("low", "high", "interval", "rank_low", "rank_high", "tied", "detectable"), ""),
     }
     assert (last["variant"], last["target"], last["status"], last["f1"]) == ("norm", "movie", "general only", "")
 

@@ -84,6 +84,11 @@ def read_input(work):
     (work.folder / "input.txt").write_text(sys.stdin.read())
 
 
+def see_gpus(work, *, path, number):
+    """Write down which GPUs this process sees."""
+    Path(path).write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+
+
 def meet(work, *, mine, other):
     """Leave a mark, then wait until another stage has left its own: only stages at once can do that."""
     Path(mine).touch()
@@ -92,6 +97,16 @@ def meet(work, *, mine, other):
         if time.monotonic() > deadline:
             raise TimeoutError("the other never came")
         time.sleep(0.01)
+
+
+def await_mark(work, *, mine, other):
+    """As `meet`, with time for the other's imports."""
+    Path(mine).touch()
+    deadline = time.monotonic() + 240
+    while not Path(other).exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError("the other never came")
+        time.sleep(0.05)
 
 
 # ---- a method

@@ -19,7 +19,7 @@ TRANSFERS = "transfers:\n  - {sources: [conll2003], targets: [ai]}\n"
 METHODS = ", ".join(methods.METHODS)
 CORPORA = ", ".join(find_cards())
 SETTINGS = ", ".join(f.name for f in fields(methods.find("tagger").Settings))
-KEYS = "sources, target, targets, order, regime, draws, select, dev, seeds, set, variants, auxiliary, annotate, chain, evaluate, others"
+KEYS = "sources, target, targets, order, regime, draws, select, dev, seeds, set, variants, auxiliary, annotate, chain, evaluate, others, curves"
 
 
 @pytest.fixture

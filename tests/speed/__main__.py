@@ -3,7 +3,20 @@
 import sys
 from importlib import import_module
 
-MODULES = ("scoring", "tables", "planning", "sharing", "stages", "boards", "training", "laner", "text2text", "density")
+MODULES = (
+    "scoring",
+    "tables",
+    "planning",
+    "sharing",
+    "stages",
+    "boards",
+    "training",
+    "laner",
+    "text2text",
+    "density",
+    "statistics",
+    "ray_nodes",
+)
 
 WITHIN = {"at least": lambda found, bound: found >= bound, "at most": lambda f, b: f <= b, "under": lambda f, b: f < b}
 

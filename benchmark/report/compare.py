@@ -1,0 +1,289 @@
+"""Two variants set side by side: who wins where, and whether it is more than noise.
+
+compare   rows and columns -> Comparison   a line a transfer that both have, from records alone
+words     Comparison -> two lines
+lines     Comparison -> rows of text, for any layout
+rank      rows -> average ranks over targets; draw: the critical-difference diagram (Demšar 2006, figure 1)
+"""
+
+import csv
+import io
+import json
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from benchmark.errors import CdnerError, nearest
+from benchmark.report import figures
+from benchmark.report.rows import Row, columns, grouped
+from benchmark.score.statistics import LEVEL, Estimate, Ranks, combined, holm, p_values
+
+FORMATS = ("terminal", "markdown", "csv", "json")
+
+
+@dataclass(frozen=True)
+class Line:
+    """Two variants on one transfer. F1 in percent, differences in points, the first less the second.
+
+    p           of the paired test, None with fewer than three seeds or draws in common
+    corrected   p after Holm's correction for the transfers of the comparison
+    detectable  the smallest true difference that would have been found with 80% probability
+    interval    what the interval holds: seeds (or draws) and sentences, or the sentences alone
+    """
+
+    target: str
+    transfer: str
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    units: int
+    interval: str
+    p: float | None
+    corrected: float | None
+    detectable: float | None
+
+    @property
+    def sure(self) -> bool:
+        """Whether the difference is more than noise."""
+        return self.corrected is not None and self.corrected < LEVEL
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two variants over the transfers that both have.
+
+    overall   the mean difference over those with a test that differ in the target alone (of several such groups the
+              largest), each target counting once; None where there are fewer than two
+    targets   of that mean
+    """
+
+    first: str
+    second: str
+    lines: tuple[Line, ...]
+    overall: Estimate | None
+    targets: tuple[str, ...]
+
+
+def compare(
+    first: str, second: str, cells: Sequence[Any], records: Sequence[dict[str, Any]], *, types: str = "fine"
+) -> Comparison:
+    """Return what two variants of the same plan differ by.
+
+    Raises CdnerError where a variant is unknown, or the two have no transfer in common with numbers for both.
+    """
+    known = list(dict.fromkeys(cell.variant for cell in cells))
+    for name in (first, second):
+        if name not in known:
+            raise CdnerError(f"there is no variant {name!r} here.{nearest(name, known)} There are: {', '.join(known)}.")
+    if first == second:
+        raise CdnerError(f"{first} cannot be compared with itself: name two variants.")
+    wanted = [cell for cell in cells if cell.variant in (first, second)]
+    found: list[tuple[Row, Row, Estimate]] = []
+    for rows, column in columns(wanted, records, types=types):
+        at = {row.variant: row for row in rows}
+        estimate = column.pair(first, second) if {first, second} <= at.keys() else None
+        if estimate is not None:
+            found.append((at[first], at[second], estimate))
+    if not found:
+        raise CdnerError(
+            f"{first} and {second} have no transfer in common on which both have numbers of {types} types, with the "
+            "same seeds or draws and the counts of each sentence. `cdner status BOARD` says what is missing."
+        )
+    tested = [estimate for _, _, estimate in found if estimate.whole]
+    corrected = iter(holm(p_values(tested)))
+    lines = tuple(_line(a, b, e, next(corrected) if e.whole else None) for a, b, e in found)
+    groups = grouped([(a, e) for a, _, e in found if e.whole], lambda item: _route(item[0]))
+    most = max(groups, key=len, default=[])
+    overall = combined([e for _, e in most]) if len(most) > 1 else None
+    return Comparison(first, second, lines, overall, tuple(row.target for row, _ in most))
+
+
+def _route(row: Row) -> tuple[Hashable, ...]:
+    return tuple(row.sources), row.regime, row.select, row.order, row.dev
+
+
+def _line(first: Row, second: Row, estimate: Estimate, corrected: float | None) -> Line:
+    low, high = estimate.interval()
+    assert first.f1 is not None
+    assert second.f1 is not None
+    parts = "draws" if len(first.planned_draws) > 1 else "seeds"
+    return Line(
+        first.target,
+        _transfer(first),
+        first.f1,
+        second.f1,
+        estimate.value,
+        low,
+        high,
+        estimate.units,
+        f"{parts} and sentences" if estimate.whole else "sentences only",
+        estimate.p if estimate.whole else None,
+        corrected,
+        estimate.detectable() if estimate.whole else None,
+    )
+
+
+def _transfer(row: Row) -> str:
+    route = f"{'+'.join(row.sources)} → {row.target}" if row.sources else f"{row.target} alone"
+    return ", ".join([route, row.regime, *[row.order] * (row.order != "sequence"), row.select])
+
+
+def words(found: Comparison) -> str:
+    """Return two lines: who is ahead where, and whether that is more than noise."""
+    one, other = found.first, found.second
+    ahead = [line for line in found.lines if line.difference > 0]
+    behind = [line for line in found.lines if line.difference < 0]
+    level = len(found.lines) - len(ahead) - len(behind)
+    total = len(found.lines)
+    parts = [f"{one} is ahead of {other} on {len(ahead)} of {total}{_told(ahead)}"]
+    if behind:
+        parts.append(f"behind on {len(behind)}{_told(behind)}")
+    if level:
+        parts.append(f"level on {level}")
+    return f"{', '.join(parts)}.\n{_verdict(found)}"
+
+
+def _told(lines: Sequence[Line]) -> str:
+    most = sorted(lines, key=lambda line: -abs(line.difference))
+    shown = ", ".join(f"{line.target} {line.difference:+.2f}" for line in most[:4])
+    return f" ({shown}{', …' if len(most) > 4 else ''})" if lines else ""
+
+
+def _verdict(found: Comparison) -> str:
+    """Return whether the differences are more than noise, in one line."""
+    tested = [line for line in found.lines if line.p is not None]
+    if not tested:
+        return (
+            "Whether that is more than noise cannot be told: it takes three seeds (or draws) that both have, and the "
+            "intervals here are of the sentences only."
+        )
+    sure = [line for line in tested if line.sure]
+    parts = []
+    if sure:
+        shown = ", ".join(f"{x.target} {x.difference:+.2f} (p = {x.corrected:.2g})" for x in sure)
+        parts.append(f"More than noise: {shown}.")
+    rest = [line for line in tested if not line.sure]
+    if rest:
+        low, high = (f(line.detectable or 0.0 for line in rest) for f in (min, max))
+        span = f"{low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f}"
+        where = ", ".join(line.target for line in rest)
+        parts.append(
+            f"{'Not told from' if sure else 'Nowhere more than'} noise: {where}; a difference of {span} would "
+            "have been found."
+        )
+    untested = len(found.lines) - len(tested)
+    if untested:
+        parts.append(f"Not tested, with fewer than three seeds: {untested}.")
+    if found.overall is not None:
+        low, high = found.overall.interval()
+        kind = "more than noise" if found.overall.p < LEVEL else "no more than noise"
+        parts.append(
+            f"Mean over {', '.join(found.targets)}: {found.overall.value:+.2f} ({low:+.2f} to {high:+.2f}), {kind}."
+        )
+    return " ".join(parts)
+
+
+def render(found: Comparison, format: str) -> str:
+    """Return a comparison as text in one of FORMATS."""
+    if format == "json":
+        overall = None
+        if found.overall is not None:
+            low, high = found.overall.interval()
+            overall = {"difference": found.overall.value, "low": low, "high": high, "p": found.overall.p}
+        told = {"first": found.first, "second": found.second, "lines": [asdict(x) for x in found.lines]}
+        return json.dumps({**told, "overall": overall}, indent=1, ensure_ascii=False) + "\n"
+    if format == "csv":
+        out = io.StringIO()
+        writer = csv.DictWriter(out, list(asdict(found.lines[0])), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(asdict(line) for line in found.lines)
+        return out.getvalue()
+    body = [
+        [
+            line.transfer,
+            f"{line.first:.2f}",
+            f"{line.second:.2f}",
+            f"{line.difference:+.2f}",
+            f"{line.low:+.2f} to {line.high:+.2f}{'' if line.p is not None else ' (s)'}",
+            "–" if line.p is None else f"{line.p:.2g}",
+            "–" if line.corrected is None else f"{line.corrected:.2g}",
+            "–" if line.detectable is None else f"{line.detectable:.1f}",
+        ]
+        for line in found.lines
+    ]
+    heads = ["transfer", found.first, found.second, "difference", "95% interval", "p", "Holm", "detectable"]
+    layout = "pipe" if format == "markdown" else "simple"
+    grid = tabulate(body, heads, tablefmt=layout, disable_numparse=True, colalign=("left", *["right"] * 7))
+    note = "(s): of the sentences only; fewer than three seeds" if any(x.p is None for x in found.lines) else ""
+    parts = [words(found), grid, note, "detectable: the smallest true difference found with 80% probability"]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+# ---- average ranks
+
+
+def rank(rows: Sequence[Row]) -> Ranks:
+    """Return the average ranks of the variants that have a number on every target of these rows.
+
+    Raises CdnerError where fewer than two variants or two targets are left.
+    """
+    from benchmark.report.layout import average_ranks
+
+    found = average_ranks([row for row in rows if row.f1 is not None])
+    if found is None:
+        raise CdnerError(
+            "average ranks want two variants that have a number on each of two targets at least; name fewer targets "
+            "(--target) or other variants (--variant)."
+        )
+    return found
+
+
+def told(found: Ranks, layout: str = "simple") -> str:
+    """Return average ranks as a table, and what they are worth."""
+    body = [[name, f"{mean:.2f}"] for name, mean in sorted(found.average.items(), key=lambda item: item[1])]
+    p = "" if found.p is None else f"Friedman p = {found.p:.2g}; "
+    what = f"{p}critical difference {found.critical:.2f} (Nemenyi, 5%) over {found.sets} targets"
+    heads = ["variant", "average rank"]
+    grid = tabulate(body, heads, tablefmt=layout, disable_numparse=True, colalign=("left", "right"))
+    return f"{grid}\n\n{what}"
+
+
+def draw(found: Ranks, title: str, path: Path) -> None:
+    """Draw the critical-difference diagram: a bar joins variants whose ranks are less than it apart.
+
+    Raises CdnerError for a name of no known kind, or where scikit-posthocs is not installed.
+    """
+    if path.suffix not in figures.FILES:
+        raise CdnerError(f"{path}: a figure is one of {', '.join(figures.FILES)}, by the end of its name.")
+    figure = figures.new(6.4, 1.2 + 0.22 * len(found.average))
+    try:
+        import pandas as pd
+        from scikit_posthocs import critical_difference_diagram
+    except ImportError:
+        raise CdnerError(
+            "critical-difference diagrams need the package scikit-posthocs, which is not installed: pip install "
+            "'cdner[figures]'."
+        ) from None
+    names = list(found.average)
+    alike = [[1.0 if abs(found.average[a] - found.average[b]) < found.critical else 0.0 for b in names] for a in names]
+    axes = figure.subplots()
+    critical_difference_diagram(
+        pd.Series(found.average),
+        pd.DataFrame(alike, index=names, columns=names),
+        ax=axes,
+        label_fmt_left="{label} ({rank:.2f})  ",
+        label_fmt_right="  ({rank:.2f}) {label}",
+        color_palette=dict.fromkeys(names, "black"),
+        label_props={"size": 9},
+        marker_props={"s": 12},
+        elbow_props={"linewidth": 0.8},
+        crossbar_props={"linewidth": 2.5, "marker": ""},
+        text_h_margin=0.01,
+    )
+    axes.set_title(f"{title}\naverage rank; critical difference {found.critical:.2f}", fontsize=9)
+    figures.save(figure, path)
