@@ -33,7 +33,8 @@ def render(found: "list[Standing]", console: Console) -> None:
         shown = chosen[: SHOWN if state in COLOURS else SHOWN // 2]
         for one in shown:
             job = f"job {one.stage.job}" if one.stage.job else "no job"
-            why = f": {one.why}" if one.why else ""
+            told = one.why.removeprefix(f"{one.state}: ")
+            why = f": {told}" if told else ""
             line = f"  {state}  {called(one.stage.step, one.stage.title)} ({job}){why}"
             console.print(Text(line, style=COLOURS.get(state, "default")), soft_wrap=True)
         if len(chosen) > len(shown):

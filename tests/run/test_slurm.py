@@ -186,6 +186,10 @@ class Submitted:
     def jobs(self) -> dict[str, str]:
         return {s.key: s.job for s in detached.read(self.board.store, self.board.folder)}
 
+    def key_of(self, step: str, corpus: str) -> str:
+        found = detached.read(self.board.store, self.board.folder)
+        return next(s.key for s in found if (s.step, s.title) == (step, f"{corpus} seed 1"))
+
     def stages(self) -> dict[str, tuple[str, str]]:
         """Return how the submitted stages stand."""
         found = detached.standing(self.board.store, detached.read(self.board.store, self.board.folder))
@@ -239,7 +243,7 @@ def test_a_detached_board_runs_by_itself_and_is_collected_from_another_shell(sub
     assert (code, record["status"]) == (1, "ok")
     assert (failed["status"], failed["reason"]) == ("failed", f"act ({SKY} seed 1): error: ValueError: fog")
     assert failed["failure"]["log"][-1] == "ValueError: fog"
-    assert "cancelled: a stage that it needs has failed" in printed
+    assert f"cancelled  spot {SKY} seed 1 (job {jobs[submitted.key_of('spot', SKY)]}): a stage that it needs" in printed
     assert submitted("collect")[0] == 1  # again, and nothing changes
     assert submitted.record(FILM) == record
     assert submitted.detach() == "0 stages submitted; 0 were with SLURM already.\nThere is nothing to submit.\n"
@@ -522,7 +526,7 @@ def test_a_fate_is_learned_when_slurm_has_forgotten_the_job_and_there_is_no_acco
 
     assert code == 1
     assert submitted.record(FILM)["reason"] == f"act ({FILM} seed 1): time limit: over 0.05 minutes"
-    assert "cancelled: it is gone, and never began" in printed
+    assert "): it is gone, and never began" in printed
 
 
 def test_a_submission_that_was_cut_off_is_found_by_its_name_and_not_made_twice(store, cluster, fakes_on_path):
