@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from benchmark import __version__
-from benchmark.errors import CdnerError, FetchError, StoreError
+from benchmark.errors import CdnerError, EngineError, FetchError, StoreError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -240,11 +240,14 @@ def run(chosen: argparse.Namespace) -> int:
     if not chosen.dry_run:
         board = writable(board)
     cells = chosen_cells(board, chosen.only)
+    if chosen.detach and not chosen.dry_run:
+        return detach(board, cells, chosen)
     engine = chosen_engine(chosen)
     watcher: Any = None
     try:
         if not chosen.dry_run:
             watcher = watcher_for(chosen, board)
+            engine.tell = watcher.say
             engine.warm()
         store = Store.open(paths.store_folder())
         if watcher is not None:
@@ -277,15 +280,21 @@ def run(chosen: argparse.Namespace) -> int:
 
 def chosen_engine(chosen: argparse.Namespace) -> "Engine":
     """Return the engine that the command line names, else the user's file of options, else this machine's."""
+    from benchmark.run import engines
+
+    name, options, where = engine_options(chosen)
+    return engines.make(name, options, chosen.slots, chosen.threads, where=where)
+
+
+def engine_options(chosen: argparse.Namespace) -> tuple[str, dict[str, Any], str]:
+    """Return an engine's name, its options, and where they come from."""
     from benchmark import paths
     from benchmark.run import engines
 
     file = paths.engine_file(chosen.engine_config)
     options = engines.read_options(file)
     name = chosen.engine or options.get("engine", "local")
-    return engines.make(
-        name, options.get(name, {}), chosen.slots, chosen.threads, where=str(file or f"--engine {name}")
-    )
+    return name, options.get(name, {}), str(file or f"--engine {name}")
 
 
 def chosen_cells(board: Any, only: list[str] | None) -> list[Any]:
@@ -742,11 +751,117 @@ def status(chosen: argparse.Namespace) -> int:
     board = read_board(chosen.board, card_folders(chosen), settings=False)
     store = paths.store_folder()
     snapshot = upkeep.read_snapshot(upkeep.snapshot_file(store, board.folder))
-    found = report.collect(board, board.expected(), snapshot, store)
+    found = report.collect(board, board.expected(), snapshot, store, jobs_of(store))
+    submitted = stages_submitted(store, board)
     if chosen.json:
-        say(json.dumps(report.as_json(found), ensure_ascii=False))
+        told = report.as_json(found)
+        say(json.dumps({**told, "submitted": submitted[1]} if submitted[1] else told, ensure_ascii=False))
     else:
         report.render(found, console())
+        if submitted[0]:
+            from benchmark.report import jobs
+
+            jobs.render(submitted[0], console())
+    return 0
+
+
+def jobs_of(store: Path) -> dict[str, tuple[str, bool]]:
+    """Return the jobs of a cluster on a store that are not over. A cluster is asked only where there are any."""
+    if not any((store / "scratch").glob("*/slurm.json")):
+        return {}
+    from benchmark.run import slurm_jobs
+
+    return slurm_jobs.standing(store)
+
+
+def stages_submitted(store: Path, board: Any) -> tuple[list[Any], list[dict[str, Any]]]:
+    """Return how the stages of a board stand that were submitted to a cluster, and the same as JSON."""
+    if not (store / "slurm").is_dir():
+        return [], []
+    from benchmark.run import detached
+
+    found = detached.standing(store, detached.read(store, board.folder))
+    return found, detached.as_json(found)
+
+
+def collect(chosen: argparse.Namespace) -> int:
+    """Write the records of what has ended of a board that was submitted with `cdner run --detach`."""
+    from benchmark import paths
+    from benchmark.report import jobs
+    from benchmark.run import detached
+    from benchmark.run.plan import read_board
+    from benchmark.run.store import Store
+
+    board = writable(read_board(chosen.board, card_folders(chosen)))
+    store = Store.open(paths.store_folder())
+    if not detached.read(store.root, board.folder):
+        raise EngineError(
+            f"nothing of {board.name} was submitted on the store {store.root}; `cdner run {chosen.board} --engine "
+            "slurm --detach` submits it."
+        )
+    summary, found = gathered(board, store, chosen)
+    left = {s.state for s in found} & {"queued", "running"}
+    if chosen.json:
+        say(json.dumps({"submitted": detached.as_json(found), "left": summary.left}, ensure_ascii=False))
+    else:
+        jobs.render(found, console())
+        if not left and summary.left:
+            are = "1 cell is" if summary.left == 1 else f"{summary.left} cells are"
+            say(f"{are} left; `cdner run {chosen.board} --engine slurm --detach` submits what is missing.")
+    if left:
+        return STOPPED
+    return int(summary.done + summary.skipped != summary.cells)
+
+
+def gathered(board: Any, store: Any, chosen: argparse.Namespace) -> Any:
+    """Write the records of what has ended of a submitted board. Returns what was written, and how its jobs stand."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    from benchmark.report import watch
+    from benchmark.run import detached, upkeep
+    from benchmark.run.cells import plan_cells
+    from benchmark.run.workload import workload
+
+    planned = plan_cells(board, board.running_order(), data=data_folder(chosen), cards=card_folders(chosen))
+    upkeep.write_snapshot(store, board, planned)
+    work = workload(board, planned, store, 1)
+    watcher = watch.Lines(Console(file=StringIO()) if chosen.json else console())
+    return detached.collect(board, work, store, watcher, data=data_folder(chosen))
+
+
+def detach(board: Any, cells: list[Any], chosen: argparse.Namespace) -> int:
+    """Submit what is missing of a board to SLURM, and return."""
+    from benchmark import paths
+    from benchmark.report.watch import counted, name_of
+    from benchmark.run import detached, engines, upkeep
+    from benchmark.run.cells import plan_cells
+    from benchmark.run.store import Store
+    from benchmark.run.workload import workload
+
+    given = [name for name in ("max_hours", "max_usd", "max_tokens", "fail_fast", "slots") if getattr(chosen, name)]
+    name, said, where = engine_options(chosen)
+    if name != "slurm" or given:
+        what = "--engine slurm" if name != "slurm" else f"no --{given[0].replace('_', '-')}: nobody watches"
+        raise EngineError(f"--detach leaves a board to a cluster, and needs {what}.")
+    options = engines.checked_slurm(said, where)
+    store = Store.open(paths.store_folder())
+    if detached.read(store.root, board.folder):
+        gathered(board, store, chosen)
+    planned = plan_cells(board, cells, data=data_folder(chosen), cards=card_folders(chosen))
+    upkeep.write_snapshot(store, board, planned)
+    work = workload(board, planned, store, 1, retry_failed=chosen.retry_failed)
+    found = detached.detach(board, work, store, options, threads=chosen.threads, llm=chosen.llm)
+    numbers = [stage.job for stage in found.submitted]
+    range_ = f", jobs {numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f", job {numbers[0]}" if numbers else ""
+    say(f"{counted(len(found.submitted), 'stage')} submitted{range_}; {len(found.queued)} were with SLURM already.")
+    for stage in found.elsewhere[:5]:
+        say(f"not submitted: {name_of(stage)}, which a harness builds, or which needs what one builds")
+    if not (found.submitted or found.queued):
+        say("There is nothing to submit." if not work.todo else "Nothing was submitted; try again later.")
+    else:
+        say(f"`cdner status {chosen.board}` says how it stands; `cdner collect {chosen.board}` writes the records.")
     return 0
 
 
@@ -1224,6 +1339,14 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--log", choices=("wandb",), help="log to Weights & Biases too (WANDB_MODE=offline needs no network)"
     )
+
+    verb.add_argument(
+        "--detach", action="store_true", help="submit all that is missing to the cluster, and return; then: collect"
+    )
+
+    verb = add("collect", collect, "cdner collect minilm", data=True)
+    verb.add_argument("board", metavar="BOARD")
+    verb.add_argument("--json", action="store_true", help="as JSON")
 
     verb = add("status", status, "cdner status minilm")
     verb.add_argument("board", metavar="BOARD")

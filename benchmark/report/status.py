@@ -10,7 +10,8 @@ stale     there is a good record, but of something else: the next run makes it a
 waiting   all else
 
 What is planned stands in the store's snapshot of the board, `boards/<hash>.json`. Where there is none, a record is
-taken as it is. A stage is being built where it has both a scratch folder and a lease that somebody keeps alive.
+taken as it is. A stage is being built where it has both a scratch folder and a lease that somebody keeps alive, or
+where a cluster's job runs it.
 """
 
 import hashlib
@@ -113,12 +114,14 @@ class Status:
 
 
 def collect(
-    board: "Board", expected: Sequence["Cell"], snapshot: Mapping[str, Any] | None, store: Path | None
-) -> Status:
+    board: "Board", expected: Sequence["Cell"], snapshot: Mapping[str, Any] | None, store: Path | None,
+    jobs: Mapping[str, tuple[str, bool]] | None = None,
+) -> Status:  # fmt: skip
     """Return how far a board is. Nothing is written, and what cannot be read counts as absent.
 
     snapshot  what the store knows of the board, or None
     store     the store's folder, which need not be there
+    jobs      of a cluster, that are not over: scratch folder's name -> what to call it, whether it runs
     """
     from benchmark.score.protocols import SCORER_VERSION
 
@@ -128,7 +131,7 @@ def collect(
     live: dict[str, RunningStage] = {}
     left: list[str] = []
     if store is not None and stages:
-        live, left = _building(store, stages, torn)
+        live, left = _building(store, stages, torn, jobs or {})
     needed: Counter[str] = Counter()
     cells = []
     for cell in expected:
@@ -215,7 +218,9 @@ def _fields(content: bytes) -> dict[str, Any]:
     return found
 
 
-def _building(store: Path, stages: Mapping[str, Any], torn: list[str]) -> tuple[dict[str, RunningStage], list[str]]:
+def _building(
+    store: Path, stages: Mapping[str, Any], torn: list[str], jobs: Mapping[str, tuple[str, bool]]
+) -> tuple[dict[str, RunningStage], list[str]]:
     """Return the board's stages that somebody builds now, and the keys of those that were left unfinished."""
     live: dict[str, RunningStage] = {}
     left = []
@@ -228,6 +233,13 @@ def _building(store: Path, stages: Mapping[str, Any], torn: list[str]) -> tuple[
     for key, (modified, request) in newest.items():
         if modified < 0 or (store / "stages" / key / "manifest.json").is_file():
             continue  # just made, or just done
+        if request.parent.name in jobs:
+            called, runs = jobs[request.parent.name]
+            if runs:
+                live[key] = _running(key, stages[key], request, modified, called, 0, torn)
+            continue
+        if request.with_name("slurm.json").is_file():
+            continue  # a job that is over; those of a detached board are told by themselves
         lease = store / "leases" / f"{key}.lock"
         owner = SoftFileLease(lease).owner
         if owner is not None and _alive(owner.hostname, owner.pid, _modified(lease)):

@@ -13,7 +13,7 @@ versions      scorer, cards, gold, train are today's
 counts        sentences and types sum up to the whole; errors too
 curves        the counts of the epoch that was kept are the record's
 predictions   they stand beside, unaltered, of the test split's sentences, of its types
-scores        predictions are scored again, where the gold can be read
+scores        predictions are scored again, and cut into slices, where the gold can be read
 cost          nothing is below 0
 equal, seeds  what is said to be equal is; two seeds do not agree to the letter
 secrets       no key of an API
@@ -21,6 +21,7 @@ words         no run of six words of a corpus
 """
 
 import hashlib
+import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,17 +35,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 import methods
 from benchmark.corpus.card import Card, load_card
 from benchmark.corpus.corpus import Corpus, Split, load, load_split
-from benchmark.corpus.transfer import describe
+from benchmark.corpus.transfer import Spec, describe
 from benchmark.errors import CdnerError, RecordError, nearest
 from benchmark.redact import redact
 from benchmark.run import record as records
 from benchmark.run import untrusted
 from benchmark.run.adopt import compare, different
 from benchmark.run.cells import Planned, plan_cells
+from benchmark.run.outcome import shown_by
 from benchmark.run.plan import Board, Cell, short
 from benchmark.run.stage import key_of, plain
 from benchmark.run.untrusted import shown
 from benchmark.score.protocols import SCORER_VERSION, Gold, Prediction, parse_predictions
+from benchmark.score.slices import Shown
 
 REFUSED, DOUBTFUL = "refused", "in doubt"
 RECORD, PREDICTIONS = ".json", ".predictions.jsonl.gz"
@@ -264,6 +267,7 @@ class _Record(_Shape):
     audit: dict[str, Any] | None = None
     annotation: dict[str, Any] | None = None
     curves: _Curves | None = None
+    slices: dict[Level, dict[str, Any]] | None = None
     predictions: _File | None = None
     equal: Name | None = None
     adopted: dict[str, Any] | None = None
@@ -316,6 +320,7 @@ class Checker:
         self.unplanned: dict[str, str] = {}
         self._gold: dict[str, list[Gold] | str] = {}
         self._runs: dict[str, frozenset[str]] = {}
+        self._shown: dict[Spec, dict[str, Shown]] = {}
 
     def run(self) -> Report:
         """Check every record, one after another, then what several say together."""
@@ -748,9 +753,27 @@ class Checker:
                 self.doubt(name, "scores", f"this version does not know the protocol {short(unknown[0])}.")
             found.extend(different(record["errors"][level], counted["errors"][level], f"errors.{level}"))
             found.extend(different(record["sentences"][level], counted["sentences"][level], f"sentences.{level}"))
+        found.extend(self.sliced(name, record, gold, predicted, general))
         for where, was, now in found[:3]:
             more = f" ({len(found) - 3} more differ)" if len(found) > 3 and where == found[2][0] else ""
             self.refuse(name, "scores", f"{where} is {short(was)}, and its predictions give {short(now)}{more}. {ASK}")
+
+    def sliced(
+        self, name: str, record: Mapping[str, Any], gold: list[Gold], predicted: list[Prediction],
+        general: Mapping[str, str],
+    ) -> list[tuple[str, Any, Any]]:  # fmt: skip
+        """Return where slices part from those of the predictions; none, where the cell cannot be planned here."""
+        item = self.planned.get(name)
+        if record.get("slices") is None:
+            self.doubt(name, "scores", "it has no slices. `cdner run` on that board counts them.")
+            return []
+        if item is None or item.transfer is None:
+            return []
+        spec = item.transfer.spec
+        if spec not in self._shown:
+            self._shown[spec] = shown_by(item.transfer)
+        now = records.sliced(gold, predicted, level=record["level"], general=general, shown=self._shown[spec])
+        return [*different(record["slices"], json.loads(json.dumps(now)), "slices")]
 
     def possible(self, name: str, record: Mapping[str, Any], predicted: list[Prediction], card: Card) -> bool:
         """Return whether predictions are of the test split that a card describes, and of its types."""

@@ -6,6 +6,7 @@ the request says what it keeps busy: `gpu`, `cpu` or `llm`.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,24 +15,28 @@ from pathlib import Path
 class Ending:
     """A stage's process is gone.
 
-    code   its exit status; a negative one is the signal that ended it
-    over   why, as a reason, where it is not the stage itself that tells: the limit for which the engine has ended it
-           (`time limit: over 90 minutes`), or what became of its machine (`killed: its node was lost`)
+    code      its exit status; a negative one is the signal that ended it
+    over      why, as a reason, where it is not the stage itself that tells: the limit for which the engine has ended it
+              (`time limit: over 90 minutes`), or what became of its machine (`killed: its node was lost`)
+    seconds   that it ran; None: since it was started
     """
 
     scratch: Path
     code: int
     over: str | None = None
+    seconds: float | None = None
 
 
 class Engine(ABC):
     """Runs stages whose requests lie in scratch folders.
 
-    `slots` is how many run at once, `threads` how many threads each may keep busy.
+    `slots` is how many run at once, `threads` how many threads each may keep busy; `tell` is called with a line that a
+    person should know, where somebody listens.
     """
 
     slots: int
     threads: int
+    tell: Callable[[str], None]
 
     def warm(self) -> None:  # noqa: B027 - there may be nothing to do
         """Get ready to run stages, without waiting longer than must be. Called once, when there will be some."""
@@ -39,6 +44,13 @@ class Engine(ABC):
     @abstractmethod
     def start(self, scratch: Path) -> None:
         """Begin to run the stage in `scratch`. Called with a free slot, after every parent has ended well."""
+
+    def adopt(self, scratch: Path) -> bool:
+        """Take over a stage that runs on in `scratch` although whoever started it is gone. False: there is none.
+
+        Called with a free slot and the stage's lease.
+        """
+        return False
 
     @abstractmethod
     def wait(self, seconds: float) -> list[Ending]:

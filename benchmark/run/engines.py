@@ -162,4 +162,14 @@ def make(
         return kind(slots or said.slots, threads or said.threads)  # type: ignore[no-any-return]
     if name in OPTIONS:
         return kind(checked(name, options, where), slots, threads)  # type: ignore[no-any-return]
-    return kind(dict(options), slots, threads)  # type: ignore[no-any-return]
+    return kind(checked_slurm(options, where), slots, threads)  # type: ignore[no-any-return]
+
+
+def checked_slurm(options: Mapping[str, Any], where: str) -> Any:
+    """Return the options of SLURM. Raises EngineError, naming where they come from, for what is none."""
+    from benchmark.run.slurm import SlurmOptions
+
+    try:
+        return SlurmOptions.read(options)
+    except EngineError as error:
+        raise EngineError(f"{where}: {error}") from None

@@ -7,6 +7,7 @@ nothing again: a stage whose process or node was lost ends as `killed`, and the 
 
 import contextlib
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -91,7 +92,7 @@ class RayEngine(Engine):
             with signals_kept():
                 ray.init(
                     "local", num_cpus=self.slots * self.threads, num_gpus=len(gpus()), include_dashboard=False,
-                    object_store_memory=OBJECTS, log_to_driver=False, logging_level="ERROR", _temp_dir=folder,
+                    object_store_memory=OBJECTS, log_to_driver=False, logging_level=logging.ERROR, _temp_dir=folder,
                 )  # fmt: skip
         except Exception as error:  # what it raises is of many kinds
             raise EngineError(f"Ray cannot be started on this machine: {first_sentence(error)}") from error
@@ -102,7 +103,7 @@ class RayEngine(Engine):
         self._leave.callback(ray.shutdown)
         try:
             with signals_kept():
-                ray.init(self.options.address, log_to_driver=False, logging_level="ERROR")
+                ray.init(self.options.address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # as above
             raise no_cluster(self.options.address, first_sentence(error)) from error
 
@@ -112,7 +113,7 @@ class RayEngine(Engine):
 
         first = not self._looked
         self._looked = time.monotonic()
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         if self.options.gpus_per_stage is None:
             self.gpus = max(self.gpus, float(any(node.get("GPU") for node in nodes)))
         wanted = self.wanted("gpu")

@@ -173,13 +173,7 @@ class Runner:
         interrupted = False
         try:
             self.watcher.planned(self.work)
-            self.left = upkeep.sweep(self.store, self.board.folder)
-            self.skip()
-            for item in self.work.rescore:
-                self.score_again(item)
-            for item, name in self.work.equal.items():
-                self.take_over(item, name)
-            self.settle()
+            self.bring_up_to_date()
             while (self.waiting or self.running) and not (self.stopping and not self.running):
                 self.fill()
                 self.collect()
@@ -191,6 +185,32 @@ class Runner:
             raise
         finally:
             self.end_all()
+        return self.summary(interrupted)
+
+    def gather(self, tried: Mapping[str, int]) -> Summary:
+        """Write the records of what has ended without a harness, and run nothing.
+
+        tried   attempts that stages had had when they were submitted: one that has failed since fails its cells
+        """
+        self.known.update(tried)
+        self.bring_up_to_date()
+        for key in tried:
+            if key in self.waiting and not self.store.has(key):
+                self.failed_elsewhere(self.waiting[key])
+        return self.summary(interrupted=False)
+
+    def bring_up_to_date(self) -> None:
+        """Clear away what the dead have left, and write every record for which no stage has to run."""
+        self.left = upkeep.sweep(self.store, self.board.folder)
+        self.skip()
+        for item in self.work.rescore:
+            self.score_again(item)
+        for item, name in self.work.equal.items():
+            self.take_over(item, name)
+        self.settle()
+
+    def summary(self, interrupted: bool) -> Summary:
+        """Return what was done, and tell the watcher."""
         done = sum(p.done for p in self.work.planned)
         summary = Summary(
             len(self.work.planned), done, self.counts["ok"], self.counts["failed"], self.counts["skipped"],
@@ -237,13 +257,17 @@ class Runner:
         """Start a stage, unless another harness builds it or has built it."""
         key = stage.key
         lease = self.elsewhere.get(key) or self.store.lease(key, lost=lambda: self.lost.add(key))
-        if not self.store.has(key) and not lease.take():
-            if key not in self.elsewhere:
-                self.watcher.elsewhere(stage, lease.owner)
-            self.elsewhere[key] = lease
-            return
+        if not self.store.has(key):
+            owner = self.owner(stage, lease)
+            if owner is not None:
+                if key not in self.elsewhere:
+                    self.watcher.elsewhere(stage, owner)
+                self.elsewhere[key] = lease
+                return
         self.elsewhere.pop(key, None)
         try:
+            if key not in self.waiting:
+                return  # it runs already, and was taken over
             if self.store.has(key):
                 self.watcher.ended(stage, None, 0.0)  # another harness has built it
                 self.built(stage)
@@ -255,9 +279,29 @@ class Runner:
             if not any(job.lease is lease for job in self.running.values()):
                 lease.release()
 
+    def owner(self, stage: Stage, lease: Lease) -> str | None:
+        """Take the lease of a stage. Returns who builds it, where it is not for us to build.
+
+        A job that has outlived its harness is taken over by the engine that can; others wait for it.
+        """
+        if not lease.take():
+            return lease.owner
+        job = upkeep.living(self.store, stage.key)
+        if job is None:
+            upkeep.reclaim(self.store, stage.key)
+            return None
+        if not self.engine.adopt(job.scratch):
+            lease.release()
+            return job.called
+        attempt = len(self.store.attempts(stage.key)) + 1
+        del self.waiting[stage.key]
+        self.running[job.scratch] = Running(stage, job.scratch, time.monotonic(), lease, attempt)
+        self.watcher.say(f"{stage.title}: {job.called} was found again, and is waited for")
+        self.watcher.started(stage, attempt)
+        return None
+
     def start(self, stage: Stage, lease: Lease) -> None:
         """Hand a stage whose lease is ours to the engine."""
-        upkeep.reclaim(self.store, stage.key)
         limits = {
             "minutes": self.board.minutes_per_stage, "gib": self.board.gib_per_stage,
             "usd": self.usd_left(), "tokens": self.tokens_left(),
@@ -354,7 +398,8 @@ class Runner:
 
     def end(self, job: Running, ending: Ending) -> None:
         """Take note of a stage's end, and write the records of the cells that hung on it."""
-        key, seconds = job.stage.key, time.monotonic() - job.began
+        key = job.stage.key
+        seconds = time.monotonic() - job.began if ending.seconds is None else ending.seconds
         self.usd += job.progress().get("usd", 0.0)
         self.tokens += job.progress().get("tokens", 0)
         self.estimator.remove(job.stage)

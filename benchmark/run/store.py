@@ -9,6 +9,7 @@ failed/<key>.<attempt>.txt   their logs
 leases/<key>.lock            who builds a stage now
 scratch/<key>.<hex>/         a stage that runs now; a finished one is synced and renamed into place
 boards/<hash>.json           what a board needs, as it was last planned
+slurm/<hash>.json            what was submitted of a board to a cluster that runs it alone (`benchmark.run.detached`)
 answers/                     what language models have answered (`benchmark.llm.answers`); never pruned
 broken/                      torn or altered artefacts, moved aside
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.files import write_whole
-from benchmark.run import processes
+from benchmark.redact import redact
+from benchmark.run import processes, slurm_jobs
 from benchmark.run import record as records
 from benchmark.run.cells import Planned
-from benchmark.run.failure import last_lines
+from benchmark.run.failure import KEPT, failure, last_lines
 from benchmark.run.plan import Board
 from benchmark.run.store import MANIFEST, Lease, Store
 
@@ -32,7 +33,9 @@ def sweep(store: Store, board: Path) -> dict[str, Lease]:
     Returns the leases of the scratch folders that stay, for `sweep_leases`: their owners live, or are on a machine of
     which that cannot be told yet.
     """
-    keys = sorted({scratch.name.partition(".")[0] for scratch in store.scratches()})
+    scratches = store.scratches()
+    keys = sorted({scratch.name.partition(".")[0] for scratch in scratches})
+    slurm_jobs.ASKED.know(filter(None, map(slurm_jobs.job_in, scratches)))
     others = sweep_leases(store, {key: store.lease(key) for key in keys})
     for left in [*(store.root / "partial").iterdir(), *(store.root / "attempts").glob("*.json")]:
         key = left.name.removesuffix(".json")
@@ -58,18 +61,31 @@ def sweep_leases(store: Store, leases: Mapping[str, Lease]) -> dict[str, Lease]:
             others[key] = lease
             continue
         try:
-            reclaim(store, key)
+            if living(store, key) is None:
+                reclaim(store, key)
+            else:
+                others[key] = lease
         finally:
             lease.release()
     return others
 
 
-def reclaim(store: Store, key: str) -> None:
-    """Remove the scratch folders of a stage whose lease is ours: whoever made them is gone.
+def living(store: Store, key: str) -> slurm_jobs.Job | None:
+    """Return the job of a cluster that builds a stage, or is queued to, whoever submitted it; None where none does."""
+    jobs = filter(None, map(slurm_jobs.job_in, store.scratches(key)))
+    return next((job for job in jobs if slurm_jobs.lives(job)), None)
 
-    What their processes had started is ended, and the attempt is noted.
+
+def reclaim(store: Store, key: str) -> None:
+    """Remove the scratch folders of a stage whose lease is ours, and that no job builds: whoever made them is gone.
+
+    What their processes had started is ended, and the attempt is noted; not that of a job that never began.
     """
     for scratch in store.scratches(key):
+        job = slurm_jobs.job_in(scratch)
+        if job is not None:
+            _reclaim_job(store, key, job)
+            continue
         processes.end(scratch)
         request, began = scratch / "request.json", None
         if request.is_file():
@@ -85,6 +101,23 @@ def reclaim(store: Store, key: str) -> None:
         store.discard(scratch)
     if store.has(key):
         store.settle(key)
+
+
+def _reclaim_job(store: Store, key: str, job: slurm_jobs.Job) -> None:
+    """Remove the scratch folder of a job that is over, and note how it ended where it brought no artefact."""
+    if not store.has(key) and slurm_jobs.began(job.scratch):
+        ending = slurm_jobs.ending(job, slurm_jobs.ASKED.state(job))
+        told = failure(ending)
+        attempt = len(store.attempts(key)) + 1
+        store.note_attempt(key, {
+            "attempt": attempt, "reason": told.kind, "message": redact(told.told), "seconds": ending.seconds or 0.0,
+            "usd": None, "ended": records.now(), "host": platform.node(), "log": told.log,
+        })  # fmt: skip
+        if told.kind not in KEPT:
+            shutil.rmtree(store.partial(key), ignore_errors=True)
+        store.keep_log(job.scratch, key, attempt)
+    processes.end(job.scratch)
+    store.discard(job.scratch)
 
 
 # ---------------------------------------------------------------------------------------------- what each board needs

@@ -11,6 +11,9 @@ answers on standard output:
 
 A stage that is over the time or the memory that its request grants is ended in the same way. When standard input
 closes, whoever asked is gone: every group is killed and the server ends.
+
+`python -m benchmark.run.worker SCRATCH` runs that one stage in the same way, asks nobody, and leaves `ended.json` in
+the scratch folder: a cluster's job is that (`alone`).
 """
 
 import contextlib
@@ -52,6 +55,11 @@ WARM = (
 PR_SET_PDEATHSIG = 1  # prctl(2)
 GRACE = 3.0  # seconds between terminate and kill
 LOOK = 0.5  # seconds between two looks at a limited stage's memory
+STARTS = 3  # of one scratch folder, where a cluster starts it again
+TOLD = {
+    signal.SIGTERM: "killed: by SIGTERM, which the harness did not send",
+    signal.SIGUSR2: "time limit: the cluster's own is near",
+}  # what a cluster sends to a stage that is alone, and what it means
 
 
 def serve() -> None:
@@ -179,7 +187,7 @@ class Server:
                 os.setsid()
                 signal.set_wakeup_fd(-1)
                 self.let_go()
-                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, *TOLD):
                     signal.signal(number, signal.SIG_DFL)
                 if asked.get("gpu") is not None:
                     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi counts
@@ -245,6 +253,94 @@ def signal_group(pid: int, number: int) -> None:
     """Send a signal to a process group that may be gone."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
+
+
+# -------------------------------------------------------------------------------------------- one stage, and no more
+
+
+def alone(scratch: Path, minutes: float | None = None) -> int:
+    """Run the one stage in `scratch` within its limits, and leave `ended.json` there. Returns the exit status.
+
+    minutes   that it may take, where its request grants more
+
+    `ended.json` has `code`, `over` and `seconds` as an `Ending`, and `signal`, what a signal that came has meant. An
+    artefact that somebody else has published meanwhile is as good as one of its own: 0. A cluster that has lost the
+    machine, and starts the job again on another, finds what the first start has left: it is noted as an attempt.
+    """
+    from benchmark.run.store import Store
+
+    request = request_of(scratch)
+    store, key = Store(Path(request["store"])), request["key"]
+    if store.has(key):
+        tell_end(scratch, 0, None, 0.0)
+        return 0
+    if (scratch / "process.json").is_file() and not begin_again(scratch, store, request):
+        return 1
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    began, came = time.monotonic(), list[int]()
+    for number in TOLD:
+        signal.signal(number, lambda number, _: came.append(number))
+    with (scratch / "ended.part").open("w+", buffering=1, encoding="utf8") as answers:
+        server = Server(answers, reader)
+        server.fork({"run": str(scratch), "gpu": None})
+        for job in server.running.values():
+            job.minutes = min((m for m in (minutes, job.minutes) if m is not None), default=None)
+        selector = selectors.DefaultSelector()
+        selector.register(reader, selectors.EVENT_READ)
+        while server.running:
+            if selector.select(server.pause()):
+                with contextlib.suppress(BlockingIOError):
+                    os.read(reader, 4096)
+            for pid in [p for p, job in server.running.items() if came and job.kill_at is None and job.over is None]:
+                server.terminate(pid)
+            server.reap()
+            server.limit()
+        signal.set_wakeup_fd(-1)
+        answers.seek(0)
+        told = json.loads(answers.readline())
+    meant = next((TOLD[signal.Signals(number)] for number in came), None)
+    tell_end(scratch, told["code"], told["over"], time.monotonic() - began, meant)
+    return 0 if store.has(key) else 1
+
+
+def tell_end(scratch: Path, code: int, over: str | None, seconds: float, meant: str | None = None) -> None:
+    """Write ended.json, whole or not at all."""
+    from benchmark.files import write_whole
+
+    told = {"code": code, "over": over, "seconds": round(seconds, 3), "signal": meant}
+    write_whole(scratch / "ended.json", json.dumps(told))
+
+
+def begin_again(scratch: Path, store: Any, request: dict[str, Any]) -> bool:
+    """Note the start that was cut off as an attempt, and make room for this one. Returns False after the last."""
+    import shutil
+
+    from benchmark.files import write_whole
+
+    began = (scratch / "process.json").stat().st_mtime
+    last = max(p.stat().st_mtime for p in (scratch / "artefact").rglob("*"))
+    told = {
+        "attempt": len(request["attempts"]) + 1, "reason": "killed",
+        "message": "killed: the cluster has lost its machine, or gave it to another job", "usd": None,
+        "seconds": round(max(0.0, last - began), 3), "host": None, "log": [],
+        "ended": datetime.fromtimestamp(last, UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
+    starts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    if starts >= STARTS:
+        tell_end(scratch, -9, f"{told['message']}, {starts} times", float(str(told["seconds"])))
+        return False
+    store.note_attempt(request["key"], told)
+    request["attempts"].append(told)
+    write_whole(scratch / "request.json", json.dumps(request))
+    shutil.rmtree(scratch / "artefact")
+    (scratch / "artefact").mkdir()
+    for name in ("process.json", "progress.jsonl", "failure.json", "ended.json"):
+        (scratch / name).unlink(missing_ok=True)
+    return True
 
 
 # ------------------------------------------------------------------------------------------ in the stage's process
@@ -461,4 +557,6 @@ def reason_of(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(alone(Path(sys.argv[1]).resolve()))
     serve()

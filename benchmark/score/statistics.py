@@ -114,8 +114,7 @@ class Estimate:
     @property
     def p(self) -> float:
         """The probability of a value this far from 0, either way, where the true one is 0."""
-        found = _p_values(*(np.array([x]) for x in (self.value, self.between, self.within)), self.degrees)
-        return float(found[0])
+        return p_values([self])[0]
 
     def detectable(self, level: float = LEVEL, power: float = POWER) -> float:
         """Return about the smallest true value that would be told from 0 with probability `power`."""
@@ -213,7 +212,8 @@ class Column:
         if len({len(run) for run in runs}) > 1:
             raise ValueError("the runs of a column have not the same sentences.")
         self.at: dict[str, dict[Unit, int]] = {}
-        seen, drawn = [], []
+        seen: list[float] = []
+        drawn: list[Floats] = []
         whole = np.stack(runs) if runs else np.zeros((0, 1, 3))
         scores, copies = f1(whole.sum(axis=1)), replicated(whole, replicates)
         start = 0
@@ -287,8 +287,8 @@ def p_values(estimates: Sequence[Estimate]) -> list[float]:
     for degrees in {e.degrees for e in estimates}:
         places = [i for i, e in enumerate(estimates) if e.degrees == degrees]
         own = [estimates[i] for i in places]
-        parts = (np.array([getattr(e, name) for e in own]) for name in ("value", "between", "within"))
-        found[places] = _p_values(*parts, degrees)
+        value, between, within = (np.array([getattr(e, name) for e in own]) for name in ("value", "between", "within"))
+        found[places] = _p_values(value, between, within, degrees)
     return [float(p) for p in found]
 
 

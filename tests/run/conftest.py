@@ -44,6 +44,11 @@ class Lasting(Engine):
         self.running.add(scratch)
         self.engine.start(scratch)
 
+    def adopt(self, scratch):
+        found = self.engine.adopt(scratch)
+        self.running |= {scratch} if found else set()
+        return found
+
     def wait(self, seconds):
         found = self.engine.wait(seconds)
         self.running -= {ending.scratch for ending in found}

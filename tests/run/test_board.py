@@ -24,8 +24,8 @@ CELL = f"echo/{NEWS}--{FILM}/supervised/seed1"
 
 FIELDS = [
     "schema", "cell", "board", "status", "reason", "variant", "method", "level", "backbone", "settings", "transfer",
-    "regime", "draw", "seed", "corpora", "scorer", "gold", "scores", "errors", "sentences", "final", "stages",
-    "attempts", "cost",
+    "regime", "draw", "seed", "corpora", "scorer", "gold", "scores", "errors", "sentences", "slices", "final",
+    "stages", "attempts", "cost",
     "provenance", "predictions",
 ]  # fmt: skip
 

@@ -431,6 +431,21 @@ def test_a_protocol_that_is_not_scored_is_in_doubt(theirs):
     assert theirs.said() == in_doubt("scores: it is not scored under token. `cdner run` on that board does that.")
 
 
+def test_slices_that_are_not_those_of_the_predictions_are_refused(theirs):
+    was = json.loads(theirs.record().read_text())["slices"]["fine"]["span-length"]["1"]
+    theirs.edit(lambda r: r["slices"]["fine"]["span-length"].update({"1": [was[0] + 1, *was[1:]]}))
+
+    assert theirs.said() == refused(
+        f"scores: slices.fine.span-length.1.0 is {was[0] + 1}, and its predictions give {was[0]}. {ASK}"
+    )
+
+
+def test_a_record_without_slices_is_in_doubt(theirs):
+    theirs.edit(lambda r: r.pop("slices"))
+
+    assert theirs.said() == in_doubt("scores: it has no slices. `cdner run` on that board counts them.")
+
+
 def test_negative_and_endless_costs_are_refused(theirs):
     theirs.edit(lambda r: r["cost"].update(spent_seconds=-3.0))
 

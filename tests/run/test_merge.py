@@ -12,6 +12,8 @@ from run.conftest import DIRECT, FILM, NEWS, Board
 import methods
 from benchmark.errors import PlanError
 from benchmark.run import merge as merging
+from benchmark.run.cells import plan_cells
+from benchmark.run.outcome import Outcomes
 from benchmark.run.plan import read_board
 
 CELL = f"echo/{NEWS}--{FILM}/supervised/seed1"
@@ -69,19 +71,14 @@ def fail(record):
 
 def predict_nothing(folder, cell=CELL):
     """Write a good record of other predictions: the same stage, and nothing is found."""
-    from benchmark.corpus.corpus import load
-    from benchmark.run import record as records
-    from benchmark.score.protocols import Gold, parse_predictions
-
     path = folder / "records" / f"{cell}.predictions.jsonl.gz"
     lines = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
     text = "".join(json.dumps({"id": line["id"], "spans": []}) + "\n" for line in lines)
     packed = gzip.compress(text.encode(), mtime=0)
     path.write_bytes(packed)
-    corpus = load(cell.split("/")[1].rpartition("--")[2])
-    gold = [Gold(s.id, s.words, s.spans) for s in corpus.test.sentences]
-    general = {key: t.general for key, t in corpus.card.types.items()}
-    counted = records.scores(gold, parse_predictions(text, path), level="fine", general=general)
+    board = read_board(str(folder))
+    [item] = plan_cells(board, [c for c in board.cells if c.name == cell])
+    counted = Outcomes(board, None, None).score(item, path)
     edit(
         folder, lambda r: (r.update(counted), r["predictions"].update(sha256=hashlib.sha256(packed).hexdigest())), cell
     )

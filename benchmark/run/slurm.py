@@ -1,0 +1,413 @@
+"""The engine of a SLURM cluster: every stage is a job, submitted through submitit.
+
+A job runs the stage entry point (`benchmark.run.worker.alone`) on a node that sees the store; the store is the only
+channel for data. How a job ended is told by `ended.json` in its scratch folder, by `squeue`, and by `sacct` where there
+is an accounting database (`benchmark.run.slurm_jobs`): it is needed nowhere.
+"""
+
+import contextlib
+import json
+import logging
+import math
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import EngineError, nearest
+from benchmark.run import slurm_jobs
+from benchmark.run.engine import Ending, Engine
+from benchmark.run.slurm_jobs import Job, State
+
+MARGIN = 3  # minutes that SLURM lends beside those of the stage, which ends itself when they are over
+MARGIN_GIB = 1.0  # that SLURM lends beside those of the stage
+WARN = 30  # seconds before the end of SLURM's own time limit at which the stage is told
+GRACE = 20.0  # seconds that jobs have to end when the harness does
+SETTLE = 3  # looks at SLURM after a job's end within which its last words may come, on a slow file system
+PATIENCE = 900.0  # seconds for which a submission is tried again while SLURM does not answer
+TRANSIENT = (
+    "unable to contact slurm controller", "socket timed out", "connection refused", "resource temporarily unavailable",
+    "temporarily unable", "zero bytes were transmitted", "slurm backup controller", "communication connection failure",
+    "maxsubmitjob", "submit limit", "qosmaxsubmit", "transport endpoint",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SlurmOptions:
+    """What a user says of a cluster: the mapping under `slurm` of an engine file.
+
+    partition, account, qos, constraint   as `sbatch` takes them
+    time_minutes     of a stage, where the plan has no `minutes_per_stage`, or more
+    mem_gib          of a stage, where the plan has no `gib_per_stage`
+    cpus_per_task    cores of a stage, and its threads
+    gpus_per_stage   of a stage that needs one; the others get none
+    max_jobs         queued or running at once, of one harness; `--detach` submits all
+    setup            lines of shell that run before the stage: modules, a virtual environment
+    poll_seconds     between two looks at SLURM
+    python           the interpreter on the nodes; None: this one
+    sbatch           further parameters of `sbatch`, by their long names
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    time_minutes: float | None = None
+    mem_gib: float | None = None
+    cpus_per_task: int = 1
+    gpus_per_stage: int = 0
+    max_jobs: int = 100
+    setup: tuple[str, ...] = ()
+    poll_seconds: float = 5.0
+    python: str | None = None
+    sbatch: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "setup", (self.setup,) if isinstance(self.setup, str) else tuple(self.setup))
+        for name in ("partition", "account", "qos", "constraint", "python"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value):
+                raise _wrong(name, value, "a text")
+        for name in ("time_minutes", "mem_gib", "poll_seconds"):
+            value = getattr(self, name)
+            if (value is not None or name == "poll_seconds") and not _number(value):
+                raise _wrong(name, value, "a number above 0")
+        for name, least in (("cpus_per_task", 1), ("gpus_per_stage", 0), ("max_jobs", 1)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise _wrong(name, value, f"a whole number, {least} or more")
+        if not all(isinstance(line, str) for line in self.setup):
+            raise _wrong("setup", list(self.setup), "lines of shell")
+        if not isinstance(self.sbatch, Mapping) or not all(isinstance(name, str) for name in self.sbatch):
+            raise _wrong("sbatch", self.sbatch, "parameters of sbatch by their names")
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any] | None) -> "SlurmOptions":
+        """Return the options in a mapping. Raises EngineError for what is no option, or no value of one."""
+        if given is not None and not isinstance(given, Mapping):
+            raise EngineError(f"the options of slurm are {given!r}, expected a mapping, such as {{partition: gpu}}.")
+        known = [f.name for f in fields(cls)]
+        for name in given or {}:
+            if name not in known:
+                raise EngineError(
+                    f"slurm has no option {name!r}.{nearest(name, known)} Its options are {', '.join(known)}."
+                )
+        return cls(**(given or {}))
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _wrong(name: str, value: object, expected: str) -> EngineError:
+    return EngineError(f"the option {name} of slurm is {value!r}, expected {expected}.")
+
+
+# ------------------------------------------------------------------------------------------------------- submitting
+
+
+class Busy(Exception):
+    """SLURM does not take the job now; it may later."""
+
+
+def check() -> str:
+    """Return the name of the cluster. Raises EngineError where there is none that answers."""
+    lacking = [name for name in ("sbatch", "squeue", "scancel", "srun") if shutil.which(name) is None]
+    if lacking:
+        raise EngineError(
+            f"{', '.join(lacking)}: no such command here. The engine slurm runs where jobs are submitted, on a login "
+            "node; `--engine local` needs no cluster."
+        )
+    try:
+        import submitit  # noqa: F401
+    except ImportError:
+        raise EngineError("the engine slurm needs submitit: pip install 'cdner[slurm]'.") from None
+    found = slurm_jobs.cluster()
+    if found is None:
+        answer = slurm_jobs.call("scontrol", "ping")
+        said = "it does not answer" if answer is None else (answer.stdout + answer.stderr).strip()
+        raise EngineError(f"SLURM cannot be asked here: {said}")
+    return found
+
+
+def parameters(options: SlurmOptions, scratch: Path, *, after: Iterable[str] = (), requeue: bool) -> dict[str, Any]:
+    """Return what submitit is told of the job of a stage.
+
+    after     numbers of the jobs that have to end well first; where one does not, SLURM cancels this one
+    requeue   whether SLURM starts it again when its node is lost
+    """
+    request = json.loads((scratch / "request.json").read_text(encoding="utf8"))
+    gib = request["limits"].get("gib")
+    gpus = options.gpus_per_stage if request.get("needs", "gpu") == "gpu" else 0
+    memory = options.mem_gib if gib is None else gib + MARGIN_GIB
+    minutes = minutes_of(options, scratch)
+    more: dict[str, Any] = {"requeue" if requeue else "no-requeue": True, **options.sbatch}
+    depends = list(after)
+    if depends:
+        more["kill-on-invalid-dep"] = "yes"
+    chosen = {
+        "job_name": f"cdner-{scratch.name}",
+        "comment": f"cdner: {request['step'].partition(':')[2]} ({request['title']})".replace("\n", " "),
+        "partition": options.partition,
+        "account": options.account,
+        "qos": options.qos,
+        "constraint": options.constraint,
+        "mem": None if memory is None else f"{math.ceil(memory * 1024)}M",
+        "cpus_per_task": options.cpus_per_task,
+        "gpus_per_node": gpus or None,
+        "setup": list(options.setup) or None,
+        "signal_delay_s": WARN,
+        "dependency": f"afterok:{':'.join(depends)}" if depends else None,
+        "srun_args": [f"--cpus-per-task={options.cpus_per_task}"],  # srun does not take it from the job since 22.05
+        "additional_parameters": more,
+    }
+    time_limit = None if minutes is None else math.ceil(minutes) + MARGIN
+    return {**{name: value for name, value in chosen.items() if value is not None}, "time": time_limit}
+
+
+def minutes_of(options: SlurmOptions, scratch: Path) -> float | None:
+    """Return the minutes after which a stage ends itself; None where nobody sets a limit."""
+    limits = json.loads((scratch / "request.json").read_text(encoding="utf8"))["limits"]
+    return min((m for m in (limits.get("minutes"), options.time_minutes) if m is not None), default=None)
+
+
+def submit(
+    options: SlurmOptions, scratch: Path, cluster: str, *, after: Iterable[str] = (), detached: bool = False
+) -> Job:
+    """Submit the stage in a scratch folder. Returns its job, also left there as `slurm.json`.
+
+    A submission that was cut off is found by its name and not made twice. Raises Busy where SLURM does not answer or
+    takes no more jobs now, EngineError where it refuses this one.
+    """
+    import submitit
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    logging.getLogger("submitit").setLevel(logging.ERROR)
+    job = slurm_jobs.job_in(scratch)
+    told = parameters(options, scratch, after=after, requeue=detached)
+    if job is None:
+        job = Job(scratch, told["job_name"], None, cluster, detached, time.time())
+        job.write()
+    else:  # tried before: SLURM may have heard it
+        try:
+            known = slurm_jobs.find(job.name)
+        except slurm_jobs.Unheard:
+            raise Busy("SLURM does not answer") from None
+        if known is not None:
+            job = replace(job, id=known.id)
+            job.write()
+            return job
+    folder = scratch / "slurm"
+    folder.mkdir(exist_ok=True)
+    python = options.python or f"{shlex.quote(sys.executable)} -P"
+    executor = submitit.SlurmExecutor(folder=folder, python=python)
+    try:
+        executor.update_parameters(**told)
+        made = executor.submit(in_job, str(scratch), minutes_of(options, scratch))
+    except (FailedJobError, FailedSubmissionError) as error:
+        said = " ".join(line for line in str(error).splitlines() if "error" in line.lower()) or str(error)
+        if any(text in str(error).lower() for text in TRANSIENT):
+            raise Busy(said) from None
+        raise EngineError(f"sbatch refuses the stage {told['comment'].removeprefix('cdner: ')}: {said}") from None
+    job = replace(job, id=made.job_id)
+    job.write()
+    return job
+
+
+def in_job(scratch: str, minutes: float | None) -> None:
+    """Run the stage of a job, in the job. Does not return: submitit's own result would be written beside a stage that
+    its harness may have cleared away."""
+    from benchmark.run.worker import alone
+
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    code = 1
+    try:
+        code = alone(Path(scratch), minutes)
+    except BaseException:  # noqa: BLE001 - told in the job's error log
+        import traceback
+
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def cancel(jobs: Iterable[Job]) -> None:
+    """Cancel jobs: SLURM terminates what runs of them, and kills it a while later."""
+    chosen = list(jobs)
+    known = [job.id for job in chosen if job.id is not None]
+    if known:
+        slurm_jobs.call("scancel", *known)
+    for job in chosen:
+        if job.id is None:  # its submission was cut off
+            slurm_jobs.call("scancel", f"--name={job.name}")
+
+
+# ------------------------------------------------------------------------------------------------------- the engine
+
+
+class SlurmEngine(Engine):
+    """Runs stages as jobs of a SLURM cluster.
+
+    options   as SlurmOptions, or as a file says them
+    slots     jobs at once; None: `max_jobs` of the options
+    threads   of each stage; None: `cpus_per_task`
+    tell      called with a line that a person should know
+    """
+
+    def __init__(
+        self, options: SlurmOptions | Mapping[str, Any], slots: int | None = None, threads: int | None = None,
+        *, tell: Callable[[str], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self.options = options if isinstance(options, SlurmOptions) else SlurmOptions.read(options)
+        self.slots = slots or self.options.max_jobs
+        self.threads = threads or self.options.cpus_per_task
+        self.tell = tell
+        self._cluster: str | None = None
+        self._running: dict[Path, Job] = {}
+        self._unheard: dict[Path, float] = {}  # not submitted yet, for SLURM does not take them; since when
+        self._stopped: list[Ending] = []  # that were never submitted
+        self._states: dict[str, State] = {}
+        self._silent_since: float | None = None
+        self._over: dict[Path, int] = {}  # looks at which a job was over that has told nothing
+        self._asking: Future[dict[str, State] | None] | None = None
+        self._asked = -math.inf
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="squeue")
+
+    def warm(self) -> None:
+        """Find the cluster. Raises EngineError where there is none."""
+        if self._cluster is None:
+            self._cluster = check()
+
+    def start(self, scratch: Path) -> None:
+        """Submit a stage. While SLURM does not answer, it is tried again at each look."""
+        self.warm()
+        assert self._cluster is not None
+        try:
+            self._running[scratch] = submit(self.options, scratch, self._cluster)
+        except Busy as error:
+            self.tell(f"SLURM takes no jobs now ({error}); tried again every {self.options.poll_seconds:g} seconds")
+            self._unheard[scratch] = time.monotonic()
+
+    def adopt(self, scratch: Path) -> bool:
+        """Take over a job that runs on although its harness is gone; none that was detached."""
+        job = slurm_jobs.job_in(scratch)
+        if job is None or job.detached or not slurm_jobs.lives(job):
+            return False
+        self.warm()
+        if job.cluster != self._cluster:
+            return False
+        if job.id is None:
+            try:
+                found = slurm_jobs.find(job.name)
+            except slurm_jobs.Unheard:
+                return False
+            if found is None:
+                return False
+            job = replace(job, id=found.id)
+            job.write()
+        self._running[scratch] = job
+        return True
+
+    def wait(self, seconds: float) -> list[Ending]:
+        """Return what has ended, by its own word or SLURM's."""
+        deadline = time.monotonic() + seconds
+        while True:
+            looked = self._look()
+            found = [e for job in list(self._running.values()) if (e := self._ending(job, looked)) is not None]
+            for ending in found:
+                self._forget(ending.scratch)
+            found.extend(self._stopped)
+            self._stopped.clear()
+            if looked:
+                self._submit_again()
+            left = deadline - time.monotonic()
+            if found or left <= 0:
+                return found
+            time.sleep(min(0.05, left))
+
+    def _look(self) -> bool:
+        """Take what SLURM has answered, and ask again when it is time. Returns whether an answer has come."""
+        came = False
+        if self._asking is not None and self._asking.done():
+            found, self._asking = self._asking.result(), None
+            came = found is not None
+            if found is None and self._silent_since is None:
+                self._silent_since = time.time()
+                self.tell("SLURM does not answer; jobs are waited for")
+            elif found is not None:
+                if self._silent_since is not None:
+                    self.tell(f"SLURM answers again, after {time.time() - self._silent_since:.0f} seconds")
+                self._silent_since = None
+                self._states = found
+            elif self._unheard:
+                came = True  # their patience ends
+        now = time.monotonic()
+        if self._asking is None and now - self._asked >= self.options.poll_seconds and (self._running or self._unheard):
+            self._asked = now
+            ids = [job.id for job in self._running.values() if job.id is not None]
+            self._asking = self._pool.submit(slurm_jobs.states, ids)
+        return came
+
+    def _ending(self, job: Job, looked: bool) -> Ending | None:
+        """Return how a job ended; None where it has not."""
+        told = slurm_jobs.ended(job.scratch)
+        if told is not None and (told["code"] == 0 or told["over"] or slurm_jobs.speaks(job.scratch)):
+            return slurm_jobs.ending(job, None)
+        state = None if job.id is None else self._states.get(job.id)
+        if state is None or not state.over:
+            return None  # it runs, or has just ended and SLURM will say why
+        if told is None and looked:
+            self._over[job.scratch] = self._over.get(job.scratch, 0) + 1
+        if told is None and self._over.get(job.scratch, 0) < SETTLE:
+            return None
+        return slurm_jobs.ending(job, state)
+
+    def _submit_again(self) -> None:
+        for scratch, since in list(self._unheard.items()):
+            assert self._cluster is not None
+            try:
+                self._running[scratch] = submit(self.options, scratch, self._cluster)
+            except Busy as error:
+                if time.monotonic() - since > PATIENCE:
+                    raise EngineError(f"SLURM has taken no jobs for {PATIENCE / 60:.0f} minutes: {error}") from None
+                return
+            del self._unheard[scratch]
+
+    def _forget(self, scratch: Path) -> None:
+        job = self._running.pop(scratch)
+        self._over.pop(scratch, None)
+        if job.id is not None:
+            self._states.pop(job.id, None)
+
+    def stop(self, scratch: Path) -> None:
+        """Cancel a stage's job."""
+        if scratch in self._running:
+            cancel([self._running[scratch]])
+        elif scratch in self._unheard:
+            del self._unheard[scratch]
+            slurm_jobs.call("scancel", f"--name=cdner-{scratch.name}")  # SLURM may have heard it after all
+            self._stopped.append(Ending(scratch, -15))
+
+    def close(self) -> None:
+        """Cancel all jobs, and wait a while until they have ended."""
+        for scratch in list(self._unheard):
+            self.stop(scratch)
+        left = list(self._running.values())
+        cancel(left)
+        deadline = time.monotonic() + GRACE
+        while left and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                found = slurm_jobs.states(job.id for job in left if job.id is not None)
+                if found is None:
+                    break
+                left = [job for job in left if job.id in found and not found[job.id].over]
+            time.sleep(min(0.2, self.options.poll_seconds))
+        self._running.clear()
+        self._pool.shutdown(wait=False, cancel_futures=True)
