@@ -8,6 +8,7 @@
 Each engine's file is imported when it is asked for, so that a missing package hurts only its own engine.
 """
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -57,6 +58,14 @@ class RayOptions(BaseModel):
     gpus_per_stage: float | None = Field(None, ge=0)
     memory_gib: float | None = Field(None, gt=0)
     worker_env: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("address")
+    @classmethod
+    def known_form(cls, found: str | None) -> str | None:
+        """Refuse what is no address of a cluster's head: `ray://` leads to another service of Ray's."""
+        if found is not None and found != "auto" and not re.fullmatch(r"[^/]+:\d{1,5}", found):
+            raise ValueError("expected `auto`, or `host:port`")
+        return found
 
     @field_validator("gpus_per_stage")
     @classmethod

@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -66,6 +67,7 @@ class RayEngine(Engine):
         if self.own:
             self._leave.enter_context(environment({**QUIET, **LOOPBACK, **own_token()}))
         else:
+            knock(self.options.address or "")
             self._leave.enter_context(environment(QUIET))
         import ray
 
@@ -103,11 +105,7 @@ class RayEngine(Engine):
             with signals_kept():
                 ray.init(self.options.address, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # as above
-            raise EngineError(
-                f"there is no Ray cluster at {self.options.address!r} that this machine can join: "
-                f"{first_sentence(error)} Start one (`ray start --head`), or leave `address` out, and cdner starts a "
-                "Ray of its own."
-            ) from error
+            raise no_cluster(self.options.address, first_sentence(error)) from error
 
     def _look(self) -> None:
         """Count the places for stages on the nodes of now. Raises EngineError where there has been none for a while."""
@@ -262,6 +260,25 @@ def first_sentence(error: BaseException) -> str:
 def last_line(error: BaseException) -> str:
     """Return the last line of what an error says: of a traceback, the error itself."""
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
+def knock(address: str) -> None:
+    """Raise EngineError where nothing listens at an address: Ray would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host:
+        return  # `auto`: Ray looks for it on this machine
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise no_cluster(address, f"{getattr(error, 'strerror', None) or error}.") from None
+
+
+def no_cluster(address: str | None, why: str) -> EngineError:
+    """Return what to raise where a cluster cannot be joined."""
+    return EngineError(
+        f"there is no Ray cluster at {address!r} that this machine can join: {why} Start one (`ray start --head`), or "
+        "leave `address` out, and cdner starts a Ray of its own."
+    )
 
 
 def hush() -> None:

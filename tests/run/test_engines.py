@@ -43,6 +43,7 @@ def test_what_a_file_says_is_returned_by_engine(tmp_path):
         ("local: {slot: 2}", "local: there is no option 'slot'. Did you mean 'slots'? There are: slots, threads."),
         ("local: {slots: 0}", "local: slots is 0: input should be greater than or equal to 1."),
         ("ray: {cpus_per_stage: many}", "ray: cpus_per_stage is 'many': input should be a valid integer."),
+        ("ray: {address: 'ray://head:10001'}", "ray: address is 'ray://head:10001': expected `auto`, or `host:port`."),
         ("ray: {gpus_per_stage: 1.5}", "ray: gpus_per_stage is 1.5: more than one GPU must be a whole number."),
         ("ray: {worker_env: {A: 1}}", "ray: worker_env.A is 1: input should be a valid string."),
     ],
@@ -197,6 +198,18 @@ def test_ray_is_asked_for_what_a_stage_needs(said, needs, wanted):
     from benchmark.run.ray_engine import RayEngine
 
     assert RayEngine(RayOptions(address="auto", **said)).wanted(needs) == wanted
+
+
+def test_a_cluster_that_is_not_there_is_told():
+    engine = make("ray", {"address": "127.0.0.1:9"})
+    with pytest.raises(EngineError) as refused:
+        engine.warm()
+    engine.close()
+
+    assert str(refused.value) == (
+        "there is no Ray cluster at '127.0.0.1:9' that this machine can join: Connection refused. Start one (`ray start "
+        "--head`), or leave `address` out, and cdner starts a Ray of its own."
+    )
 
 
 def test_the_environment_is_as_it_was_when_an_engine_leaves():
