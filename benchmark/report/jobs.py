@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from benchmark.run.detached import Standing
 
 SHOWN = 10  # of those that ended badly; of those that run or wait, half as many
-ORDER = ("ok", "running", "queued", "failed", "cancelled", "unknown")
-COLOURS = {"failed": "bold red", "cancelled": "yellow", "unknown": "magenta"}
+ORDER = ("ok", "running", "queued", "failed", "killed", "cancelled", "unknown")
+COLOURS = {"failed": "bold red", "killed": "yellow", "cancelled": "yellow", "unknown": "magenta"}
 
 
 def totals(found: "list[Standing]") -> str:

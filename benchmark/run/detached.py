@@ -51,7 +51,11 @@ class Submitted:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a submitted stage stands: `queued`, `running`, `ok`, `failed`, `cancelled` or `unknown`, and why."""
+    """How a submitted stage stands, and why.
+
+    state   `queued`, `running`, `ok`; `failed` for a reason of its own; `killed`, `cancelled` before it began, or
+            `unknown`: built again by any run
+    """
 
     stage: Submitted
     state: str
@@ -207,11 +211,11 @@ def _standing(store: Path, stage: Submitted, job: slurm_jobs.Job | None) -> Stan
     if (store / "stages" / stage.key / "manifest.json").is_file():
         return Standing(stage, "ok")
     if stage.ended is not None:
-        return Standing(stage, "cancelled" if stage.ended.startswith("cancelled") else "failed", stage.ended)
+        return Standing(stage, _word(stage.ended), stage.ended)
     if job is None:
         tries = Store(store).attempts(stage.key)
         if len(tries) > stage.attempts:
-            return Standing(stage, "failed", str(tries[-1]["message"]))
+            return Standing(stage, _word(str(tries[-1]["message"])), str(tries[-1]["message"]))
         return Standing(stage, "unknown", "its scratch folder is gone")
     state = slurm_jobs.ASKED.state(job)
     if not slurm_jobs.at_its_end(job.scratch) and (state is None or not state.over):
@@ -221,7 +225,11 @@ def _standing(store: Path, stage: Submitted, job: slurm_jobs.Job | None) -> Stan
             return Standing(stage, "queued", "" if state.reason in {"None", "Priority"} else state.reason)
         return Standing(stage, "running", state.nodes and f"on {state.nodes}")
     why = fate(job, state)
-    return Standing(stage, "cancelled" if why.startswith("cancelled") else "failed", why)
+    return Standing(stage, _word(why), why)
+
+
+def _word(why: str) -> str:
+    return next((word for word in ("killed", "cancelled") if why.startswith(f"{word}: ")), "failed")
 
 
 def fate(job: slurm_jobs.Job, state: slurm_jobs.State | None) -> str:
@@ -232,8 +240,9 @@ def fate(job: slurm_jobs.Job, state: slurm_jobs.State | None) -> str:
         return "cancelled: a stage that it needs has failed"
     if state is not None and state.state == slurm_jobs.GONE:
         return "cancelled: it is gone, and never began"
-    told = failure(slurm_jobs.ending(job, state)).told
-    return f"cancelled before it began: {told}" if state is not None and state.state == "CANCELLED" else told
+    if state is not None and state.state == "CANCELLED":
+        return "cancelled: by a person, before it began"
+    return failure(slurm_jobs.ending(job, state)).told
 
 
 # -------------------------------------------------------------------------------------------------------- collecting

@@ -274,7 +274,7 @@ def test_a_detached_job_that_is_cancelled_fails_no_cell_and_is_submitted_again(s
     code, printed = submitted("collect")
 
     assert code == 1
-    assert f"killed: SLURM job {number} was cancelled" in printed
+    assert f"killed  act {FILM} seed 1 (job {number}): SLURM job {number} was cancelled" in printed
     assert "1 cell is left" in printed
     assert submitted.record(FILM) is None
     assert submitted.detach().startswith("2 stages submitted")
