@@ -14,7 +14,7 @@ MODULES = (
     "laner",
     "text2text",
     "density",
-    "statistics",
+    "evidence",
     "ray_nodes",
 )
 

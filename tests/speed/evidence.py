@@ -57,7 +57,7 @@ def measure() -> list[tuple[str, float, str]]:
             path = Path(folder, "records", f"{cell.name}.json")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(thin(record(cell, chance), chance)))
-        asked = [sys.executable, "-m", "tests.speed.statistics", folder]
+        asked = [sys.executable, "-m", "tests.speed.evidence", folder]
         told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
     seconds, gib = json.loads(told)
     dice = np.random.default_rng(1)
