@@ -6,6 +6,7 @@ Target   the same network goes on: types are words, and no head has rows for the
 Chain    several targets one after another; any corpus may be predicted, under its own options
 Joint    source and target at once, each sentence under its own corpus' options
 Decoding greedy; `free` is the papers'. `grounded` writes only words of the sentence and types of the options
+4 bits   `quantize: nf4`: QLoRA of a causal language model, as in TOPT's appendix F (`benchmark.models.quantized`)
 Departs  A prompt's wording is ours (`benchmark.models.formats`). Adam is AdamW with no decay, a new one a stage.
 """
 
@@ -18,7 +19,7 @@ from typing import Any, Literal
 from benchmark.corpus.corpus import Split
 from benchmark.corpus.transfer import Domain, Transfer
 from benchmark.errors import Unsupported
-from benchmark.models import backbones, formats
+from benchmark.models import backbones, formats, quantized
 from benchmark.models.tagging import Recipe
 from benchmark.models.text2text import Adapter, Prompting, Writing, check, train_text2text, write_text2text
 from benchmark.run.method import Method
@@ -54,6 +55,7 @@ class Settings:
     adapter: Literal["LORA", "LOHA", "LOKR", "IA3"] | None = None  # of `peft`: all else stays as it is
     adapter_options: Mapping[str, Any] = field(default_factory=dict)  # of its configuration
     adapter_in: Literal["all", "target"] = "all"  # the stages of which it is all that is trained
+    quantize: Literal["nf4"] | None = None  # weights of a causal language model under a LoRA adapter, in 4 bits: QLoRA
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -62,6 +64,14 @@ class Settings:
             raise ValueError("adapter_options belong to an adapter; say `adapter: LORA`, or another.")
         if self.adapter is not None and find_spec("peft") is None:
             raise ValueError("adapters need the package peft, which is not installed: pip install 'cdner[adapters]'.")
+        if self.quantize is not None and (self.adapter, self.adapter_in) != ("LORA", "all"):
+            raise ValueError(
+                "weights in 4 bits cannot be trained; say `adapter: LORA`, in all stages, beside `quantize`."
+            )
+        if self.quantize is not None and find_spec("bitsandbytes") is None:
+            raise ValueError(
+                "4-bit weights need the package bitsandbytes, which is not installed: pip install 'cdner[quantized]'."
+            )
 
     @property
     def writing(self) -> Writing:
@@ -112,7 +122,7 @@ class Text2Text(Method):
                 model = train([domain], domain.dev if selects else None, source=False, init=model)
             model = train(own, dev, source=False, init=model)
         return Stage(
-            write_text2text,
+            write_text2text if s.quantize is None else quantized.write_quantized,
             title=f"{transfer.test.corpus} seed {seed}",
             size=float(transfer.test.n_words),
             model=model,
@@ -134,10 +144,10 @@ class Text2Text(Method):
             if s.adapter is not None and (s.adapter_in == "all" or not source):
                 adapter = Adapter(s.adapter, dict(s.adapter_options))
             told = [s.backbone, s.format]
-            told += [] if adapter is None else [adapter.kind]
+            told += [] if adapter is None else [adapter.kind if s.quantize is None else f"{adapter.kind}, {s.quantize}"]
             told += [] if init is None else ["after the source"]
             return Stage(
-                train_text2text,
+                train_text2text if s.quantize is None else quantized.train_quantized,
                 title=f"{'+'.join(d.name for d in domains)} ({', '.join(told)}) seed {seed}",
                 size=float(recipe.epochs * sum(d.train.n_words for d in domains)),
                 backbone=backbone,
