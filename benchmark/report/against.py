@@ -8,6 +8,7 @@ Which published system a variant is, the papers' files say (`same`): our method,
 system's numbers those stand beside a row that differ from it least: in regime, then settings, then sources, then the
 order of learning. A number of another regime stands there only where it is of the same kind (fraction, sentences), and
 one that asks for an encoder of its own (`encoder`, `backbone`) only beside that.
+A paper's accuracy of one entity type stands beside our recall of that type, where system and regime are the very same.
 """
 
 import ast
@@ -25,7 +26,7 @@ from benchmark.report.layout import DASH, SELECTED, TONES, Entry, Table
 from benchmark.report.published import Number, Same, head_of, with_methods
 from benchmark.report.published import load as load_papers
 from benchmark.report.render import render
-from benchmark.report.rows import LEVELS, Record, Row, grouped, rows
+from benchmark.report.rows import LEVELS, Record, Row, Summary, TypeRow, grouped, rows, type_rows
 from benchmark.report.rows import load as load_records
 
 UNKNOWN = "?"
@@ -51,19 +52,23 @@ class AgainstRow(Row):
     their_protocol: str | None
     their_select: str | None
     not_comparable: dict[str, str]  # in what -> how: ours and theirs
+    type: str | None = None  # of one entity type alone
 
 
 def against(
     own_rows: Sequence[Row], records: Iterable[Record], published: Sequence[tuple[Number, Same]],
     findings: Sequence[Finding] = (), *, changed: Mapping[str, Mapping[str, Any]] | None = None,
+    recalls: Sequence[TypeRow] = (),
 ) -> list[AgainstRow]:  # fmt: skip
     """Return each row with each published number that is nearest to it; none for a row of which nothing is published.
 
     records    of the board: settings as they were resolved
+    recalls    of each entity type, for numbers of one type
     findings   where papers disagree with the data: sizes of a row's corpus are told in the row
     changed    variant -> its settings as the plan has them, where no record says
     """
     settings = {r["variant"]: r["settings"] for r in records if "settings" in r}
+    of_type = {(_place(r), r.type): r.mean for r in recalls if r.mean is not None}
     found = []
     for row in own_rows:
         own = {**(changed or {}).get(row.variant, {}), **settings.get(row.variant, {})}
@@ -82,6 +87,14 @@ def against(
         ):
             first = min(copies, key=lambda k: k[0].cite is not None)  # the paper whose number it is
             found.append(_pair(row, first[0], first[1], [k[0] for k in copies if k is not first], findings))
+        for n, same in published:
+            recall = of_type.get((_place(row), n.type))
+            if recall is None or row.method not in same or n.metric != "accuracy" or n.target != row.target:
+                continue
+            rank, told = _unlike(row, own, regime, n, same[row.method])
+            if not any(rank) and n.types == row.types and _encoded(own, same[row.method]):
+                told["measure"] = "ours recall, theirs accuracy, whatever the paper means by that"
+                found.append(_pair(row, n, told, [], findings, recall))
     return found
 
 
@@ -98,7 +111,8 @@ def load(
         for level in types
         for name in dict.fromkeys((protocol, "token"))
         for one in against(
-            rows(cells, records, protocol=name, types=level), records, published, findings, changed=changed
+            rows(cells, records, protocol=name, types=level), records, published, findings, changed=changed,
+            recalls=type_rows(cells, records, protocol=name, types=level, metric="recall"),
         )
     ]  # fmt: skip
 
@@ -126,15 +140,23 @@ def defaults(method: str) -> dict[str, Any]:
     return found
 
 
-def _pair(row: Row, n: Number, told: dict[str, str], copies: list[Number], findings: Sequence[Finding]) -> AgainstRow:
-    ours = row.metrics.get(str(n.metric))
+def _place(row: Summary) -> tuple[Any, ...]:
+    """Return what tells a row of a board from the others."""
+    return row.variant, tuple(row.sources), row.target, row.regime, row.select, row.order, row.dev, row.types
+
+
+def _pair(
+    row: Row, n: Number, told: dict[str, str], copies: list[Number], findings: Sequence[Finding],
+    recall: float | None = None,
+) -> AgainstRow:  # fmt: skip
+    ours = row.metrics.get(str(n.metric)) if n.type is None else recall
     whole = {**told, **_conditions(row, n, findings)}
     return AgainstRow(
         **{f.name: getattr(row, f.name) for f in fields(Row)}, metric=str(n.metric), ours=ours, paper=n.paper,
         table=n.table, printed_row=n.place, also=[f"{c.paper} {c.table}" for c in copies], system=n.system,
         theirs=n.percent, their_deviation=n.deviation, difference=None if ours is None else ours - n.percent,
         their_backbone=n.backbone, their_extras=n.extras, their_regime=n.regime, their_protocol=n.protocol,
-        their_select=n.select, not_comparable=whole,
+        their_select=n.select, not_comparable=whole, type=n.type,
     )  # fmt: skip
 
 
@@ -294,6 +316,8 @@ def _title(rows: Sequence[AgainstRow]) -> str:
     aside = [first.order] * (first.order != "sequence") + ["no dev cut"] * (first.dev == "none")
     select = SELECTED.get(first.select, f"selected on {first.select}")
     what = f"{first.protocol} {head_of(first.metric)} beside published numbers"
+    if first.type is not None:
+        what = f"{first.protocol} recall of each type beside published {first.metric}"
     return " · ".join([what, f"{first.types} types", route, first.regime, *aside, select])
 
 

@@ -18,7 +18,7 @@ from benchmark.report import published as papers
 from benchmark.report.disagreements import Bounds, Formula
 from benchmark.report.published import Value
 from benchmark.report.render import render
-from benchmark.report.rows import rows
+from benchmark.report.rows import rows, type_rows
 from benchmark.run.plan import boards, read_board
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -523,6 +523,42 @@ def test_target_only_is_in_domain(tmp_path):
 
     [row] = beside(tmp_path, [(Planned("alone", "ai", changed={"target_only": True}), 40)], alone)
     assert not {"regime", "sources", "order"} & set(row.not_comparable)
+
+
+def test_a_papers_accuracy_of_a_type_stands_beside_our_recall_of_it(tmp_path):
+    by_type = (
+        HARBOUR
+        + """\
+  - table: table 2
+    caption: Types of ai.
+    metric: accuracy
+    regime: supervised
+    sources: [conll2003]
+    order: sequence
+    columns: [{name: plain, same: {tagger: {crf: false}}}, {name: crf, same: {tagger: {crf: true}}}]
+    rows:
+      - {row: task, target: ai, type: task, system: Tagger, values: "80.5 81.5"}
+      - {row: field, target: ai, type: field, system: Tagger, values: "70.5 71.5"}
+"""
+    )
+    cell = Planned("plain", "ai")
+    record = ok(cell, 50, settings={"crf": False})
+    record["scores"]["fine"]["strict"]["types"] = {"task": [3, 5, 1]}
+    recalls = type_rows([cell], [record], metric="recall")
+    published = papers.with_methods(known(tmp_path, by_type))
+
+    whole, task = against.against(rows([cell], [record]), [record], published, recalls=recalls)
+    assert (whole.type, whole.theirs) == (None, 58.88)
+    assert (task.type, task.metric, task.ours, task.theirs, task.printed_row) == (
+        "task",
+        "accuracy",
+        75,
+        80.5,
+        "task, plain",
+    )
+    assert task.not_comparable["measure"] == "ours recall, theirs accuracy, whatever the paper means by that"
+    titles = [table.title for table in against.tables([whole, task])]
+    assert titles[1].startswith("strict recall of each type beside published accuracy · fine types · conll2003 → ai")
 
 
 def test_a_number_that_two_papers_print_stands_once(tmp_path):
