@@ -688,3 +688,21 @@ def test_without_label_history_it_is_a_matter_of_chance():
 
     assert f1_of_the_xs(tagger) <= 50
     assert f1_of_the_xs(zeroed) <= 50
+
+
+@pytest.mark.parametrize(("size", "share"), [(100, 0.6042), (150, 1.0065)])
+def test_its_parameters_are_those_that_the_published_shares_are_checked_against(size, share):
+    """`results/published/laner.yaml`, section 5.3, with BERT-base-cased and ai's 14 types."""
+    with torch.device("meta"):
+        bert = BertModel(BertConfig(vocab_size=28996))
+        encoder = Given()
+        encoder.width = 768
+        with_labels, without = (
+            LanerModel(encoder, [f"type {n}" for n in range(14)], network)
+            for network in (Network(label_dim=size), Network(label_background=False, label_context=False))
+        )
+    extra = sum(p.numel() for p in with_labels.parameters()) - sum(p.numel() for p in without.parameters())
+
+    assert sum(p.numel() for p in bert.parameters()) == 108_310_272
+    assert extra == 16 * size**2 + 4714 * size + 23040
+    assert 100 * extra / 108_310_272 == pytest.approx(share, abs=1e-4)
