@@ -23,12 +23,14 @@ import errno
 import json
 import os
 import resource
+import select
 import selectors
 import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -72,12 +74,34 @@ def serve() -> None:
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    for name in WARM:
-        import_module(name)
-    loaded_packages()  # these two are remembered, and need not be found out by every stage
-    cpu_name()
+    with ending_with_its_input():
+        for name in WARM:
+            import_module(name)
+        loaded_packages()  # these two are remembered, and need not be found out by every stage
+        cpu_name()
     answers.write(json.dumps({"ready": os.getpid()}) + "\n")
     Server(answers, reader).loop()
+
+
+@contextlib.contextmanager
+def ending_with_its_input() -> Iterator[None]:
+    """End this process where standard input closes meanwhile: whoever asked is gone, and imports take seconds."""
+    done = threading.Event()
+
+    def watch() -> None:
+        closed = select.poll()
+        closed.register(0, 0)  # for its end alone: what is asked is read later
+        while not done.is_set():
+            if closed.poll(20):
+                os._exit(0)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()  # what forks has one thread
 
 
 @dataclass

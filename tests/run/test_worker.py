@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -298,3 +300,25 @@ def test_an_engine_that_was_never_warmed_closes(recwarn):
     gc.collect()
 
     assert [str(w.message) for w in recwarn] == []
+
+
+def test_a_server_whose_asker_dies_while_it_imports_does_not_go_on(tmp_path):
+    (tmp_path / "slow.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(300)\n")
+    code = "from benchmark.run import worker; worker.WARM = ('slow',); worker.serve()"
+    server = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, text=True,
+    )  # fmt: skip
+    try:
+        assert server.stderr.readline() == "importing\n"
+        server.stdin.write("a question that nobody reads yet\n")
+        server.stdin.flush()
+        with pytest.raises(subprocess.TimeoutExpired):
+            server.wait(timeout=0.5)
+        server.stdin.close()
+        assert server.wait(timeout=60) == 0
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+        server.stderr.close()
