@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmark.errors import LlmBudgetSpent
 
@@ -75,3 +76,15 @@ class Work:
             raise LlmBudgetSpent(f"spent {self.spent:.4f} USD, and {self.usd:.4f} were left to this stage.")
         if self.tokens is not None and (self.spent_tokens > self.tokens if over else self.spent_tokens >= self.tokens):
             raise LlmBudgetSpent(f"spent {self.spent_tokens} tokens, and {self.tokens} were left to this stage.")
+
+
+def reported(progress: Path) -> dict[str, Any]:
+    """Return all that a step has reported in its progress file, newest over oldest; nothing where there is none."""
+    try:
+        whole, _, _ = progress.read_bytes().rpartition(b"\n")  # the last line may have been cut off
+    except OSError:
+        return {}
+    found: dict[str, Any] = {}
+    for line in whole.splitlines():
+        found.update(json.loads(line))
+    return found

@@ -19,6 +19,7 @@ from benchmark.run.cells import Planned
 from benchmark.run.failure import KEPT, failure, last_lines
 from benchmark.run.plan import Board
 from benchmark.run.store import MANIFEST, Lease, Store
+from benchmark.work import reported
 
 UNFINISHED = ".*.[0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f][0-9a-f]"  # what `write_whole` left
 OLD = 3600.0  # seconds after which an unfinished file is nobody's
@@ -94,7 +95,8 @@ def reclaim(store: Store, key: str) -> None:
             ended = max(p.stat().st_mtime for p in scratch.rglob("*"))
             store.note_attempt(key, {
                 "attempt": len(store.attempts(key)) + 1, "reason": "interrupted",
-                "message": "interrupted: the harness was ended", "seconds": round(ended - began, 3), "usd": None,
+                "message": "interrupted: the harness was ended", "seconds": round(ended - began, 3),
+                "usd": reported(scratch / "progress.jsonl").get("usd"),
                 "ended": datetime.fromtimestamp(ended, UTC).isoformat(timespec="seconds"), "host": platform.node(),
                 "log": last_lines(scratch / "artefact" / "log.txt"),
             })  # fmt: skip
@@ -111,7 +113,8 @@ def _reclaim_job(store: Store, key: str, job: slurm_jobs.Job) -> None:
         attempt = len(store.attempts(key)) + 1
         store.note_attempt(key, {
             "attempt": attempt, "reason": told.kind, "message": redact(told.told), "seconds": ending.seconds or 0.0,
-            "usd": None, "ended": records.now(), "host": platform.node(), "log": told.log,
+            "usd": reported(job.scratch / "progress.jsonl").get("usd"), "ended": records.now(),
+            "host": platform.node(), "log": told.log,
         })  # fmt: skip
         if told.kind not in KEPT:
             shutil.rmtree(store.partial(key), ignore_errors=True)

@@ -344,12 +344,14 @@ def begin_again(scratch: Path, store: Any, request: dict[str, Any]) -> bool:
     import shutil
 
     from benchmark.files import write_whole
+    from benchmark.work import reported
 
     began = (scratch / "process.json").stat().st_mtime
     last = max(p.stat().st_mtime for p in (scratch / "artefact").rglob("*"))
-    told = {
+    told: dict[str, Any] = {
         "attempt": len(request["attempts"]) + 1, "reason": "killed",
-        "message": "killed: the cluster has lost its machine, or gave it to another job", "usd": None,
+        "message": "killed: the cluster has lost its machine, or gave it to another job",
+        "usd": reported(scratch / "progress.jsonl").get("usd"),
         "seconds": round(max(0.0, last - began), 3), "host": None, "log": [],
         "ended": datetime.fromtimestamp(last, UTC).isoformat(timespec="seconds"),
     }  # fmt: skip

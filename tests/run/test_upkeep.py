@@ -320,6 +320,7 @@ def left_by_the_dead(play, store: Store, fakes) -> Path:
     scratch = store.prepare(stage, threads=1)
     (scratch / "artefact" / "log.txt").write_text("last words\n")
     (scratch / "process.json").write_text(json.dumps({"pid": 999_999, "start": 1.0}))
+    (scratch / "progress.jsonl").write_text('{"usd": 0.1}\n{"usd": 0.25, "tokens": 90}\n{"usd": 0.3')  # cut off
     return scratch
 
 
@@ -332,6 +333,7 @@ def test_a_scratch_folder_of_a_dead_process_is_swept_and_its_child_ended(play, s
     assert not scratch.exists()
     [told] = store.attempts(scratch.name.partition(".")[0])
     assert (told["attempt"], told["reason"], told["log"]) == (1, "interrupted", ["last words"])
+    assert told["usd"] == 0.25
 
 
 def test_a_scratch_folder_of_a_live_process_stays_and_so_does_its_child(play, store, orphan, fakes_on_path):
