@@ -152,6 +152,7 @@ def test_a_request_names_all_that_a_worker_needs(store):
         "title": "fog",
         "size": 3.0,
         "threads": 2,
+        "needs": "cpu",
         "cached": True,
         "limits": {},
         "llm": "live",
