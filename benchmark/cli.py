@@ -633,7 +633,7 @@ def compare(chosen: argparse.Namespace) -> int:
     first, second = (name.rpartition("/")[2] for name in (first, second))
     board = the_board(boards.pop() if boards else None, (first, second), chosen)
     found = shown.compare(first, second, board.expected(), rows.load(board.folder), types=chosen.types)
-    say(shown.render(found, chosen.format).rstrip("\n"))
+    say(shown.render(found, chosen.format, console().width).rstrip("\n"))
     return 0
 
 

@@ -9,6 +9,7 @@ rank      rows -> average ranks over targets; draw: the critical-difference diag
 import csv
 import io
 import json
+import textwrap
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +19,10 @@ from tabulate import tabulate
 
 from benchmark.errors import CdnerError, nearest
 from benchmark.report import figures
+from benchmark.report import render as rendering
+from benchmark.report.layout import Entry, Table, ranked_how
 from benchmark.report.rows import Row, columns, grouped
-from benchmark.score.statistics import LEVEL, Estimate, Ranks, combined, holm, p_values
+from benchmark.score.statistics import LEVEL, Column, Estimate, Ranks, combined, holm, p_values, standings
 
 FORMATS = ("terminal", "markdown", "csv", "json")
 
@@ -28,9 +31,12 @@ FORMATS = ("terminal", "markdown", "csv", "json")
 class Line:
     """Two variants on one transfer. F1 in percent, differences in points, the first less the second.
 
+    first       F1 over the seeds or draws that both have, as `second`
+    units       how many these are; left_out: how many only one of them has
     p           of the paired test, None with fewer than three seeds or draws in common
     corrected   p after Holm's correction for the transfers of the comparison
-    detectable  the smallest true difference that would have been found with 80% probability
+    of_column   p after the correction for all pairs of variants on this transfer, as in a table
+    detectable  the smallest true difference that would have been found with 80% probability, corrected
     interval    what the interval holds: seeds (or draws) and sentences, or the sentences alone
     """
 
@@ -42,9 +48,11 @@ class Line:
     low: float
     high: float
     units: int
+    left_out: int
     interval: str
     p: float | None
     corrected: float | None
+    of_column: float | None
     detectable: float | None
 
     @property
@@ -82,13 +90,12 @@ def compare(
             raise CdnerError(f"there is no variant {name!r} here.{nearest(name, known)} There are: {', '.join(known)}.")
     if first == second:
         raise CdnerError(f"{first} cannot be compared with itself: name two variants.")
-    wanted = [cell for cell in cells if cell.variant in (first, second)]
-    found: list[tuple[Row, Row, Estimate]] = []
-    for rows, column in columns(wanted, records, types=types):
+    found: list[tuple[Row, Column, Estimate]] = []
+    for rows, column in columns(cells, records, types=types):
         at = {row.variant: row for row in rows}
         estimate = column.pair(first, second) if {first, second} <= at.keys() else None
         if estimate is not None:
-            found.append((at[first], at[second], estimate))
+            found.append((at[first], column, estimate))
     if not found:
         raise CdnerError(
             f"{first} and {second} have no transfer in common on which both have numbers of {types} types, with the "
@@ -96,35 +103,49 @@ def compare(
         )
     tested = [estimate for _, _, estimate in found if estimate.whole]
     corrected = iter(holm(p_values(tested)))
-    lines = tuple(_line(a, b, e, next(corrected) if e.whole else None) for a, b, e in found)
-    groups = grouped([(a, e) for a, _, e in found if e.whole], lambda item: _route(item[0]))
+    lines = tuple(
+        _line(row, column, (first, second), e, next(corrected) if e.whole else None, len(tested))
+        for row, column, e in found
+    )
+    groups = grouped([item for item in found if item[2].whole], lambda item: _route(item[0]))
     most = max(groups, key=len, default=[])
-    overall = combined([e for _, e in most]) if len(most) > 1 else None
-    return Comparison(first, second, lines, overall, tuple(row.target for row, _ in most))
+    overall = None
+    if len(most) > 1:
+        each = [{u: a - b for u, (a, b) in column.by_unit(first, second).items()} for _, column, _ in most]
+        overall = combined([e for _, _, e in most], each)
+    return Comparison(first, second, lines, overall, tuple(row.target for row, _, _ in most))
 
 
 def _route(row: Row) -> tuple[Hashable, ...]:
     return tuple(row.sources), row.regime, row.select, row.order, row.dev
 
 
-def _line(first: Row, second: Row, estimate: Estimate, corrected: float | None) -> Line:
+def _line(
+    row: Row, column: Column, pair: tuple[str, str], estimate: Estimate, corrected: float | None, tests: int
+) -> Line:
     low, high = estimate.interval()
-    assert first.f1 is not None
-    assert second.f1 is not None
-    parts = "draws" if len(first.planned_draws) > 1 else "seeds"
+    both = list(column.by_unit(*pair).values())
+    ones, others = zip(*both, strict=True)
+    parts = "draws" if len(row.planned_draws) > 1 else "seeds"
+    of_column = None
+    if estimate.whole:
+        told = standings(column).corrected
+        of_column = (told.get(pair) or told[pair[1], pair[0]])[1]
     return Line(
-        first.target,
-        _transfer(first),
-        first.f1,
-        second.f1,
+        row.target,
+        _transfer(row),
+        sum(ones) / len(both),
+        sum(others) / len(both),
         estimate.value,
         low,
         high,
         estimate.units,
+        len({*column.at[pair[0]]} ^ {*column.at[pair[1]]}),
         f"{parts} and sentences" if estimate.whole else "sentences only",
         estimate.p if estimate.whole else None,
         corrected,
-        estimate.detectable() if estimate.whole else None,
+        of_column,
+        estimate.detectable(LEVEL / tests) if estimate.whole else None,
     )
 
 
@@ -173,8 +194,8 @@ def _verdict(found: Comparison) -> str:
         span = f"{low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f}"
         where = ", ".join(line.target for line in rest)
         parts.append(
-            f"{'Not told from' if sure else 'Nowhere more than'} noise: {where}; a difference of {span} would "
-            "have been found."
+            f"{'Not told from' if sure else 'Nowhere more than'} noise: {where}; four times of five, a true difference "
+            f"of {span} would have been found."
         )
     untested = len(found.lines) - len(tested)
     if untested:
@@ -188,8 +209,8 @@ def _verdict(found: Comparison) -> str:
     return " ".join(parts)
 
 
-def render(found: Comparison, format: str) -> str:
-    """Return a comparison as text in one of FORMATS."""
+def render(found: Comparison, format: str, width: int = 80) -> str:
+    """Return a comparison as text in one of FORMATS; `width` is the terminal's."""
     if format == "json":
         overall = None
         if found.overall is not None:
@@ -203,32 +224,56 @@ def render(found: Comparison, format: str) -> str:
         writer.writeheader()
         writer.writerows(asdict(line) for line in found.lines)
         return out.getvalue()
-    body = [
-        [
-            line.transfer,
-            f"{line.first:.2f}",
-            f"{line.second:.2f}",
-            f"{line.difference:+.2f}",
-            f"{line.low:+.2f} to {line.high:+.2f}{'' if line.p is not None else ' (s)'}",
-            "–" if line.p is None else f"{line.p:.2g}",
-            "–" if line.corrected is None else f"{line.corrected:.2g}",
-            "–" if line.detectable is None else f"{line.detectable:.1f}",
-        ]
-        for line in found.lines
+    heads = [
+        "transfer",
+        found.first,
+        found.second,
+        "difference",
+        "95% interval",
+        "p",
+        "Holm",
+        "all pairs",
+        "detectable",
     ]
-    heads = ["transfer", found.first, found.second, "difference", "95% interval", "p", "Holm", "detectable"]
-    layout = "pipe" if format == "markdown" else "simple"
-    grid = tabulate(body, heads, tablefmt=layout, disable_numparse=True, colalign=("left", *["right"] * 7))
-    note = "(s): of the sentences only; fewer than three seeds" if any(x.p is None for x in found.lines) else ""
-    parts = [words(found), grid, note, "detectable: the smallest true difference found with 80% probability"]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    body = [[Entry(cell) for cell in _cells(line)] for line in found.lines]
+    notes = []
+    if any(line.p is None for line in found.lines):
+        notes.append(("(s)", "of the sentences only: fewer than three seeds or draws that both have"))
+    if any(line.left_out for line in found.lines):
+        notes.append(("(c)", "over the seeds or draws that both have alone; a table has the means over all"))
+    if any(line.p is not None for line in found.lines):
+        notes += [
+            ("Holm", "p corrected for these transfers: for two variants that were chosen before the table was seen"),
+            ("all pairs", "p corrected for all pairs of the column, as in a table: for any two that stand out there"),
+            ("detectable", "the smallest true difference that is found with 80% probability, after Holm's correction"),
+        ]
+    title = f"{found.first} less {found.second}: strict F1 over the same sentences"
+    grid = Table(title, [Entry(head) for head in heads], body, notes, "", [])
+    first, second = words(found).split("\n")
+    if format == "markdown":
+        return f"{first}\n\n{second}\n\n{rendering.render([grid], format)}"
+    filled = "\n\n".join(textwrap.fill(text, width) for text in (first, second))
+    return f"{filled}\n\n{rendering.render([grid], format, width=width).rstrip()}\n"
+
+
+def _cells(line: Line) -> list[str]:
+    """Return what stands in a line of the terminal's table."""
+    return [
+        f"{line.transfer}{' (c)' if line.left_out else ''}",
+        f"{line.first:.2f}",
+        f"{line.second:.2f}",
+        f"{line.difference:+.2f}",
+        f"{line.low:+.2f} to {line.high:+.2f}{'' if line.p is not None else ' (s)'}",
+        *("–" if p is None else f"{p:.2g}" for p in (line.p, line.corrected, line.of_column)),
+        "–" if line.detectable is None else f"{line.detectable:.1f}",
+    ]
 
 
 # ---- average ranks
 
 
 def rank(rows: Sequence[Row]) -> Ranks:
-    """Return the average ranks of the variants that have a number on every target of these rows.
+    """Return the average ranks of the variants that have three seeds or draws on every target of these rows.
 
     Raises CdnerError where fewer than two variants or two targets are left.
     """
@@ -237,8 +282,8 @@ def rank(rows: Sequence[Row]) -> Ranks:
     found = average_ranks([row for row in rows if row.f1 is not None])
     if found is None:
         raise CdnerError(
-            "average ranks want two variants that have a number on each of two targets at least; name fewer targets "
-            "(--target) or other variants (--variant)."
+            "average ranks want two variants that have three seeds (or draws) on each of two targets at least; name "
+            "other targets (--target) or other variants (--variant)."
         )
     return found
 
@@ -246,8 +291,7 @@ def rank(rows: Sequence[Row]) -> Ranks:
 def told(found: Ranks, layout: str = "simple") -> str:
     """Return average ranks as a table, and what they are worth."""
     body = [[name, f"{mean:.2f}"] for name, mean in sorted(found.average.items(), key=lambda item: item[1])]
-    p = "" if found.p is None else f"Friedman p = {found.p:.2g}; "
-    what = f"{p}critical difference {found.critical:.2f} (Nemenyi, 5%) over {found.sets} targets"
+    what = ranked_how(found)
     heads = ["variant", "average rank"]
     grid = tabulate(body, heads, tablefmt=layout, disable_numparse=True, colalign=("left", "right"))
     return f"{grid}\n\n{what}"

@@ -41,13 +41,13 @@ from benchmark.report.rows import (
     spread_over,
 )
 from benchmark.score.protocols import PROTOCOLS
-from benchmark.score.statistics import Ranks, ranks
+from benchmark.score.statistics import ENOUGH, Ranks, ranks
 
 DASH = "—"
 SELECTED = {"last": "last model"}  # what is not here reads "selected on <rule>"
 BOLD = (
     "the best of its column and what cannot be told from it: paired tests over the same sentences and seeds, corrected "
-    "for their number, at 5%; where fewer than two variants have three seeds or draws, the best as printed"
+    "for their number, at 5%; nothing is bold where fewer than two variants have three seeds or draws"
 )
 RANKED = "the ranks that the tests leave open, among the variants with three seeds or draws; bold: rank 1 is open"
 SLICED = {  # what slices are by -> in a title, and at the head of the buckets
@@ -163,18 +163,20 @@ def _score_table(rows: list[Row], targets: list[str], versions: list[str]) -> Ta
     heads = ["variant", *(["backbone"] if backbones else []), *_heads(targets), *(["average"] if averaged else [])]
     title = _title(f"{rows[0].protocol} F1", rows, versions)
     tied = {target: _tied(rows, target) for target in targets}
+    tested = any(first is not None for first in tied.values())
     variants = [own[0].variant for own in grouped(rows, lambda row: row.variant)]
     columns = transposed(lines)
     for i, target in enumerate(targets, start=labels):
         first = tied[target]
-        columns[i] = _crowned(columns[i]) if first is None else [
-            replace(e, best=v in first) for e, v in zip(columns[i], variants, strict=True)
-        ]  # fmt: skip
-    if averaged and all(first is None for first in tied.values()):
+        if first is not None:
+            columns[i] = [replace(e, best=v in first) for e, v in zip(columns[i], variants, strict=True)]
+        elif not tested:  # as printed; beside columns that were tested it would say more than it knows
+            columns[i] = _crowned(columns[i])
+    if averaged and not tested:
         columns[-1] = _crowned(columns[-1])
     lines = transposed(columns)
     notes = marks.notes + _dashes(rows, lines, averaged)
-    if any(first is not None for first in tied.values()):
+    if tested:
         notes.append(("bold", BOLD))
     return Table(title, [Entry(h) for h in heads], lines, notes, _footer(rows, backbones), [*rows], labels)
 
@@ -215,9 +217,7 @@ def _evidence_table(rows: list[Row], title: str) -> Table:
             ("(s)", "an interval of the sentences only: fewer than three seeds, so neither rank nor tie group")
         )
     if average is not None:
-        p = "" if average.p is None else f", Friedman p = {average.p:.2g}"
-        near = f"two ranks less than {average.critical:.2f} apart cannot be told apart (Nemenyi, 5%)"
-        notes.append(("average rank", f"over {average.sets} targets{p}; {near}"))
+        notes.append(("average rank", ranked_how(average)))
     smallest = [
         f"{t} {found:.1f}"
         for t in targets
@@ -225,7 +225,10 @@ def _evidence_table(rows: list[Row], title: str) -> Table:
         if found is not None
     ]
     footer = (
-        f"smallest difference of two variants found with 80% probability: {', '.join(smallest)}" if smallest else ""
+        f"smallest true difference of two variants that is found with 80% probability, after the correction: "
+        f"{', '.join(smallest)}"
+        if smallest
+        else ""
     )
     what = title.partition(" · ")
     return Table(
@@ -249,14 +252,32 @@ def _span(low: int, high: int | None) -> str:
 
 
 def average_ranks(rows: Sequence[Row]) -> Ranks | None:
-    """Return the average ranks of the variants with a number on every target; None where two or two are lacking."""
-    targets = list(dict.fromkeys(row.target for row in rows))
-    scores = {
-        own[0].variant: {row.target: row.f1 for row in own if row.f1 is not None}
-        for own in grouped(rows, lambda row: row.variant)
-    }
-    whole = {name: [at[t] for t in targets] for name, at in scores.items() if len(at) == len(targets)}
+    """Return the average ranks over the targets on which two variants have three seeds or draws.
+
+    Of the variants, those that have as many on each of these. None where two variants or two targets are lacking.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row.f1 is not None and len(row.draws if len(row.planned_draws) > 1 else row.seeds) >= ENOUGH:
+            scores.setdefault(row.variant, {})[row.target] = row.f1
+    known = [target for at in scores.values() for target in at]
+    targets = [target for target in dict.fromkeys(row.target for row in rows) if known.count(target) > 1]
+    whole = {name: [at[t] for t in targets] for name, at in scores.items() if at.keys() >= {*targets}}
     return ranks(whole) if len(whole) > 1 and len(targets) > 1 else None
+
+
+def ranked_how(found: Ranks) -> str:
+    """Return what average ranks are worth, in words."""
+    p = "" if found.p is None else f", Friedman p = {found.p:.2g}"
+    most = len(found.average) - 1
+    if found.critical > most:
+        near = (
+            f"on so few targets no two can be told apart: that takes {found.critical:.2f} (Nemenyi, 5%), and ranks of "
+            f"{most + 1} variants differ by {most} at most"
+        )
+    else:
+        near = f"two ranks less than {found.critical:.2f} apart cannot be told apart (Nemenyi, 5%)"
+    return f"over {found.sets} targets, of variants with three seeds or draws on each{p}; {near}"
 
 
 def _heads(targets: Sequence[str]) -> list[str]:

@@ -132,19 +132,23 @@ def _reach(degrees: float, level: float, power: float) -> float:
     return float(optimize.brentq(lambda far: stats.nct.sf(bound, degrees, far) - power, 0.0, 20 * bound))
 
 
-def combined(estimates: Sequence[Estimate]) -> Estimate:
-    """Return the mean of estimates on different test sets, whose errors are independent.
+def combined(estimates: Sequence[Estimate], by_unit: Sequence[Mapping[Unit, float]]) -> Estimate | None:
+    """Return the mean of estimates on different test sets; None with fewer than ENOUGH units in common.
 
-    Degrees by Satterthwaite. `units` is the least of theirs.
+    by_unit   the value of each unit of each estimate. A seed's model may have been made once for all test sets, so that
+              its luck is the same on all: the units' means over test sets are what varies between units. Sentences are
+              each test set's own.
     """
-    between = np.array([e.between for e in estimates]) / len(estimates) ** 2
-    below = float((between**2 / np.array([e.degrees for e in estimates])).sum())
+    common = [unit for unit in by_unit[0] if all(unit in one for one in by_unit)]
+    if len(common) < ENOUGH:
+        return None
+    means = np.array([[one[unit] for unit in common] for one in by_unit]).mean(axis=0)
     return Estimate(
-        float(np.mean([e.value for e in estimates])),
-        float(between.sum()),
+        float(means.mean()),
+        float(means.var(ddof=1) / len(common)),
         sum(e.within for e in estimates) / len(estimates) ** 2,
-        float(between.sum()) ** 2 / below if below else float("inf"),
-        min(e.units for e in estimates),
+        len(common) - 1,
+        len(common),
     )
 
 
@@ -235,6 +239,11 @@ class Column:
         between = np.array(own.var(ddof=1) / units if units > 1 else 0.0)
         parts = _parts(between, np.array(cov.mean()), np.array(np.diag(cov).mean()), units)
         return Estimate(float(own.mean()), float(parts[0]), float(parts[1]), max(1, units - 1), units)
+
+    def by_unit(self, one: str, other: str) -> dict[Unit, tuple[float, float]]:
+        """Return the F1 of two variants in each unit that both have."""
+        mine, theirs = self.at[one], self.at[other]
+        return {u: (float(self.scores[mine[u]]), float(self.scores[theirs[u]])) for u in mine if u in theirs}
 
     def pair(self, one: str, other: str) -> Estimate | None:
         """Return the mean difference, one less the other, over the units that both have; None where they have none."""
@@ -327,7 +336,8 @@ class Standings:
     of           variant -> where it stands
     corrected    pair -> the difference, and its p-value after Holm's correction for all pairs of the column
     detectable   the smallest true difference of two variants that would be found with probability POWER, from the mean
-                 variances of all pairs, before the correction; None where there is no pair
+                 variances of all pairs, at the level that the correction leaves to the first of them; None where there
+                 is no pair
     """
 
     of: dict[str, Standing]
@@ -357,7 +367,7 @@ def standings(column: Column, level: float = LEVEL) -> Standings:
     return Standings(
         found if len(able) > 1 else {},
         {pair: (tested[pair], p) for pair, p in corrected.items()},
-        pooled(smallest).detectable() if smallest else None,
+        pooled(smallest).detectable(level / len(tested)) if smallest else None,
     )
 
 

@@ -94,7 +94,9 @@ def test_bold_are_the_best_and_those_that_are_not_told_from_it():
     assert not any(line[4].best for line in table.lines)  # averages are not tested
     assert [[e.part for e in line[1:4]] for line in evidence.lines] == [["(1–2)"] * 3, ["(1–2)"] * 3, ["(3)"] * 3]
     assert evidence.heads[-1].word == "average rank"
-    assert evidence.footer.startswith("smallest difference of two variants found with 80% probability: ai ")
+    assert evidence.footer.startswith(
+        "smallest true difference of two variants that is found with 80% probability, after the correction: ai "
+    )
 
 
 def test_a_table_without_ranks_has_no_second_one():
@@ -108,7 +110,7 @@ def test_intervals_stand_in_every_layout():
         page = text(laid_out, format, width=120) if format == "terminal" else text(laid_out, format)
         assert "95" in page
         assert "average rank" in page
-        assert "smallest difference of two variants" in " ".join(page.split())
+        assert "smallest true difference of two variants" in " ".join(page.split())
     assert text(laid_out, "csv") == text(rows(*board({"good": 0.8, "bad": 0.5})), "csv")
 
 
@@ -128,10 +130,52 @@ def test_a_clear_winner_is_said_to_be_one_in_two_lines():
     assert found.overall is not None
 
 
+def test_two_that_were_chosen_before_are_corrected_for_transfers_and_others_for_all_pairs():
+    cells, records = board({"one": 0.62, "two": 0.58, "three": 0.6, "four": 0.6})
+
+    for line in compare("two", "one", cells, records).lines:
+        assert line.p <= line.corrected <= 1
+        assert line.p <= line.of_column <= 1
+    [alone] = compare("one", "two", *board({"one": 0.62, "two": 0.58}, targets=("ai",))).lines
+    assert alone.p == alone.corrected == alone.of_column
+
+
+def test_a_difference_is_that_of_the_numbers_beside_it():
+    cells, records = board({"one": 0.6, "two": 0.5}, targets=("ai",))
+    more = [Planned("one", "ai", seed) for seed in (5, 6)]
+    records += [counted(cell, 0.9) for cell in more]
+
+    found = compare("one", "two", [*cells, *more], records)
+    [line] = found.lines
+    assert line.difference == pytest.approx(line.first - line.second)
+    assert (line.units, line.left_out) == (4, 2)
+    shown = render(found, "terminal")
+    assert "target-dev (c)" in shown
+    assert "(c) over the seeds or draws that both have alone; a table has the means over all" in shown
+
+
+def test_a_comparison_fits_its_width():
+    found = compare("one", "two", *board({"one": 0.6, "two": 0.5}))
+
+    for width in (60, 80, 120):
+        assert max(map(len, render(found, "terminal", width).splitlines())) <= width
+
+
+def test_an_untested_column_has_nothing_bold_beside_tested_ones():
+    cells, records = board({"good": 0.8, "bad": 0.5}, targets=("ai",))
+    few = [Planned(v, "movie", 1) for v in ("good", "bad")]
+    records += [counted(cell, 0.5 + 0.3 * (cell.variant == "good")) for cell in few]
+
+    (table, _) = with_evidence(tables(rows([*cells, *few], records)))
+    assert [[e.best for e in line[1:4]] for line in table.lines] == [[True, False, False], [False] * 3]
+    (alone,) = tables(rows(few, records))
+    assert [line[1].best for line in alone.lines] == [True, False]
+
+
 def test_what_may_be_noise_is_said_to_be_that_with_what_would_have_been_found():
     _, second = words(compare("one", "two", *board({"one": 0.6, "two": 0.6}, targets=("ai",)))).split("\n")
 
-    assert second.startswith("Nowhere more than noise: ai; a difference of ")
+    assert second.startswith("Nowhere more than noise: ai; four times of five, a true difference of ")
     assert second.endswith(" would have been found.")
 
 
@@ -205,7 +249,27 @@ def test_average_ranks_are_told_from_the_best_on():
 
     assert found.average == {"bad": 3, "good": 1, "fair": 2}
     assert told(found).splitlines()[2].split() == ["good", "1.00"]
-    assert "critical difference 1.91 (Nemenyi, 5%) over 3 targets" in told(found)
+    assert told(found).endswith("two ranks less than 1.91 apart cannot be told apart (Nemenyi, 5%)")
+
+
+def test_ranks_that_no_test_can_tell_apart_are_said_to_be_that():
+    found = rank(rows(*board({"bad": 0.5, "good": 0.8, "fair": 0.65}, targets=("ai", "music"))))
+
+    assert told(found).endswith(
+        "on so few targets no two can be told apart: that takes 2.34 (Nemenyi, 5%), and ranks of 3 variants differ by 2 at most"
+    )
+
+
+def test_average_ranks_are_of_variants_and_targets_with_three_seeds():
+    cells, records = board({"bad": 0.5, "good": 0.8})
+    few = [Planned(v, "restaurant", 1) for v in ("bad", "good")] + [
+        Planned("new", t, 1) for t in ("ai", "movie", "music")
+    ]
+    records += [counted(cell, 0.9) for cell in few]
+
+    found = rank(rows([*cells, *few], records))
+    assert found.average == {"bad": 2, "good": 1}
+    assert found.sets == 3
 
 
 def test_a_single_target_has_no_average_rank():
@@ -213,8 +277,8 @@ def test_a_single_target_has_no_average_rank():
         rank(rows(*board({"bad": 0.5, "good": 0.8}, targets=("ai",))))
 
     assert str(error.value) == (
-        "average ranks want two variants that have a number on each of two targets at least; name fewer targets "
-        "(--target) or other variants (--variant)."
+        "average ranks want two variants that have three seeds (or draws) on each of two targets at least; name "
+        "other targets (--target) or other variants (--variant)."
     )
 
 
@@ -264,4 +328,4 @@ def test_compare_refuses_two_boards(capsys):
 def test_ranks_reads_committed_records(capsys):
     assert main(["ranks", "minilm", "--variant", "tagger*", "--variant", "laner"]) == 0
 
-    assert "laner                         1.43" in capsys.readouterr().out
+    assert "laner                         1.60" in capsys.readouterr().out

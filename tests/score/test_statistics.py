@@ -1,5 +1,6 @@
 """Statistics against hand-made cases, naive loops, and boards whose truth is known."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -18,7 +19,17 @@ from benchmark.score.statistics import (
     resamples,
     standings,
 )
-from tests.simulation import World, alarms, boards, coverage, detectable, family_alarms, planted_for
+from tests.simulation import (
+    World,
+    alarms,
+    boards,
+    coverage,
+    detectable,
+    family_alarms,
+    found_among,
+    mean_alarms,
+    planted_for,
+)
 
 
 def counts(runs: int, sentences: int = 60, seed: int = 0) -> np.ndarray:
@@ -193,12 +204,25 @@ def test_what_is_detectable_is_found_with_the_stated_power(between, within, degr
         assert stats.norm.sf(stats.norm.isf(0.025) - far) == pytest.approx(0.8)
 
 
-def test_the_mean_over_test_sets_has_the_variances_of_independent_ones():
-    found = combined([Estimate(2.0, 1.0, 0.5, 4, 3), Estimate(4.0, 2.0, 1.5, 4, 5)])
+def test_the_mean_over_test_sets_varies_as_the_means_of_its_units_do():
+    each = [{1: 1.0, 2: 2.0, 3: 3.0, 4: 9.0}, {1: 3.0, 2: 4.0, 3: 5.0}]
+    found = combined([Estimate(2.0, 1.0, 0.5, 2, 3), Estimate(4.0, 2.0, 1.5, 2, 3)], each)
 
-    assert (found.value, found.units) == (3.0, 3)
-    assert (found.between, found.within) == (3 / 4, 2 / 4)
-    assert found.degrees == pytest.approx((3 / 4) ** 2 / ((1 / 16 + 4 / 16) / 4))
+    assert (found.value, found.units, found.degrees) == (3.0, 3, 2)
+    assert found.between == pytest.approx(1 / 3)  # of 2, 3 and 4, over 3 units
+    assert found.within == 2 / 4
+
+
+def test_units_that_go_up_here_and_down_there_say_little_about_the_mean():
+    each = [{1: 1.0, 2: 2.0, 3: 3.0}, {1: 3.0, 2: 2.0, 3: 1.0}]
+
+    assert combined([Estimate(2.0, 1.0, 0.5, 2, 3)] * 2, each).between == 0
+
+
+def test_there_is_no_mean_over_test_sets_without_three_units_that_all_have():
+    each = [{1: 1.0, 2: 2.0, 3: 3.0}, {2: 4.0, 3: 5.0, 4: 6.0}]
+
+    assert combined([Estimate(2.0, 1.0, 0.5, 2, 3)] * 2, each) is None
 
 
 # ---- many pairs
@@ -323,6 +347,21 @@ def test_a_planted_difference_is_found_at_the_stated_power():
 
     share = alarms(World(seeds=5, spread=0.01, planted=planted), BOARDS)
     assert abs(share - 0.8) <= 3 * (0.8 * 0.2 / BOARDS) ** 0.5 + 0.03  # the difference itself is an estimate
+
+
+def test_among_six_pairs_a_planted_difference_is_found_at_the_stated_power():
+    world = World(variants=4, seeds=5, spread=0.01)
+    planted = planted_for(detectable(world), world)
+
+    share = found_among(replace(world, planted=planted), BOARDS)
+    assert share >= 0.8 - 3 * (0.8 * 0.2 / BOARDS) ** 0.5 - 0.03
+
+
+@pytest.mark.parametrize("common", [0.0, 1.0])
+def test_the_mean_over_targets_raises_no_more_false_alarms_where_seeds_are_lucky_on_all(common):
+    share = mean_alarms(World(sentences=150, spread=0.02, common=common), 1000, targets=3)
+
+    assert share <= 0.05 + 3 * (0.05 * 0.95 / 1000) ** 0.5
 
 
 def test_boards_of_one_seed_are_equal_each_time():
