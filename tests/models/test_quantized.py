@@ -10,13 +10,14 @@ from models.conftest import save_causal
 from models.test_text2text import OPTIONS, SENTENCES, TYPED, split, work
 from safetensors.torch import load_file
 
+from benchmark.corpus.transfer import Spec, build
 from benchmark.errors import PlanError
 from benchmark.models import backbones, quantized, text2text
 from benchmark.models.tagging import Recipe
 from benchmark.models.text2text import Adapter, Texts, Writing, adapted, answers
 from benchmark.score.protocols import read_predictions
 from benchmark.score.spans import Span
-from methods.text2text import Settings
+from methods.text2text import Settings, Text2Text
 
 RECIPE = Recipe(epochs=150, lr=1e-2, batch=5, weight_decay=0.0, precision="32")
 LORA = Adapter("LORA", {"r": 16, "lora_alpha": 16})
@@ -202,3 +203,18 @@ def test_what_is_asked_of_it_hangs_on_no_other_sentence(llama, learned):
     together = [p.spans for p in answers(model, texts, split().words_only(), OPTIONS, **asked)[0]]
 
     assert alone == together
+
+
+def test_every_stage_of_a_cell_is_in_4_bits_where_that_is_asked_for(llama):
+    settings = Settings(backbone=str(llama), decoding="grounded", adapter="LORA", quantize="nf4")
+    final = Text2Text().plan(build(Spec(("demo-news",), "demo-cinema")), settings, 1)
+    target = final.inputs["model"]
+    source = target.inputs["init"]
+
+    assert [s.step for s in (final, target, source)] == [
+        quantized.write_quantized, quantized.train_quantized, quantized.train_quantized,
+    ]  # fmt: skip
+    assert source.inputs["init"] is None
+    assert source.inputs["adapter"] == target.inputs["adapter"] == Adapter("LORA", {})
+    whole = Text2Text().plan(build(Spec(("demo-news",), "demo-cinema")), replace(settings, quantize=None), 1)
+    assert {s.key for s in whole.graph()}.isdisjoint({s.key for s in final.graph()})
