@@ -454,7 +454,7 @@ class Runner:
         if told.kind == "interrupted":
             self.want(job.stage)
             return
-        if told.kind == "killed" and self.tries[key] < TRIES and self.stopping is None:
+        if told.kind == "killed" and told.again and self.tries[key] < TRIES and self.stopping is None:
             self.watcher.retried(job.stage, told.told, job.attempt + 1)
             self.want(job.stage)
             return

@@ -37,7 +37,7 @@ from benchmark import paths
 from benchmark.corpus.corpus import Split
 from benchmark.errors import StoreError
 from benchmark.files import sync, write_whole
-from benchmark.run.stage import Stage, pack
+from benchmark.run.stage import Stage, pack, sources
 
 MANIFEST = "manifest.json"
 FOLDERS = ("stages", "splits", "encoded", "partial", "attempts", "failed", "leases", "scratch", "boards")
@@ -190,6 +190,7 @@ class Store:
             "step": stage.name,
             "inputs": {name: pack(value) for name, value in stage.inputs.items()},
             "ingredients": stage.ingredients,
+            "sources": sources(stage.step),
             "title": stage.title,
             "size": stage.size,
             "threads": threads,
