@@ -78,14 +78,16 @@ def living(store: Store, key: str) -> slurm_jobs.Job | None:
 
 
 def reclaim(store: Store, key: str) -> None:
-    """Remove the scratch folders of a stage whose lease is ours, and that no job builds: whoever made them is gone.
+    """Remove the scratch folders of a stage whose lease is ours: whoever made them is gone.
 
-    What their processes had started is ended, and the attempt is noted; not that of a job that never began.
+    What their processes had started is ended, and the attempt is noted; not that of a job that never began. The folder
+    of a job that lives stays as it is.
     """
     for scratch in store.scratches(key):
         job = slurm_jobs.job_in(scratch)
         if job is not None:
-            _reclaim_job(store, key, job)
+            if not slurm_jobs.lives(job):
+                _reclaim_job(store, key, job)
             continue
         processes.end(scratch)
         request, began = scratch / "request.json", None
