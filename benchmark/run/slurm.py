@@ -6,10 +6,12 @@ is an accounting database (`benchmark.run.slurm_jobs`): it is needed nowhere.
 """
 
 import contextlib
+import fnmatch
 import json
 import logging
 import math
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -30,12 +32,25 @@ MARGIN_GIB = 1.0  # that SLURM lends beside those of the stage
 WARN = 30  # seconds before the end of SLURM's own time limit at which the stage is told
 GRACE = 20.0  # seconds that jobs have to end when the harness does
 SETTLE = 3  # looks at SLURM after a job's end within which its last words may come, on a slow file system
+SUBMITTING = 60.0  # seconds that sbatch may take
 PATIENCE = 900.0  # seconds for which a submission is tried again while SLURM does not answer
-TRANSIENT = (
+SILENT = (
     "unable to contact slurm controller", "socket timed out", "connection refused", "resource temporarily unavailable",
     "temporarily unable", "zero bytes were transmitted", "slurm backup controller", "communication connection failure",
-    "maxsubmitjob", "submit limit", "qosmaxsubmit", "transport endpoint",
+    "transport endpoint",
 )  # fmt: skip
+ALONG = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "XDG_*",
+    "PYTHON*", "VIRTUAL_ENV", "CONDA_*", "LD_LIBRARY_PATH", "LD_PRELOAD",
+    "CUDA_*", "NVIDIA_*", "NCCL_*", "OMP_*", "MKL_*", "OPENBLAS_*", "TORCH*", "PYTORCH_*",
+    "CDNER_*", "HF_*", "OPENAI_*", "TRANSFORMERS_*", "TOKENIZERS_*",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+    "SSL_CERT_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "BASH_ENV", "BASH_FUNC_module*", "BASH_FUNC_ml*", "BASH_FUNC__module*", "MODULE*", "LMOD_*", "__LMOD_*",
+    "_ModuleTable*", "LOADEDMODULES", "_LMFILES_*",
+    *slurm_jobs.OURS,
+)  # fmt: skip
+# variables that jobs are given: what stages read, where programs lie, and what `module` needs
 
 
 @dataclass(frozen=True)
@@ -51,6 +66,7 @@ class SlurmOptions:
     setup            lines of shell that run before the stage: modules, a virtual environment
     poll_seconds     between two looks at SLURM
     python           the interpreter on the nodes; None: this one
+    env              variables that jobs are given beside those that go along anyway, by name; `WANDB_*` too
     sbatch           further parameters of `sbatch`, by their long names
     """
 
@@ -66,6 +82,7 @@ class SlurmOptions:
     setup: tuple[str, ...] = ()
     poll_seconds: float = 5.0
     python: str | None = None
+    env: tuple[str, ...] = ()
     sbatch: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -116,6 +133,10 @@ class Busy(Exception):
     """SLURM does not take the job now; it may later."""
 
 
+class Full(Busy):
+    """SLURM takes no more jobs of this user until some have ended."""
+
+
 def check() -> str:
     """Return the name of the cluster. Raises EngineError where there is none that answers."""
     lacking = [name for name in ("sbatch", "squeue", "scancel", "srun") if shutil.which(name) is None]
@@ -146,6 +167,7 @@ def parameters(options: SlurmOptions, scratch: Path, *, after: Iterable[str] = (
     gib = request["limits"].get("gib")
     gpus = options.gpus_per_stage if request.get("needs", "gpu") == "gpu" else 0
     memory = options.mem_gib if gib is None else gib + MARGIN_GIB
+    cores = request["threads"]
     minutes = minutes_of(options, scratch)
     more: dict[str, Any] = {"requeue" if requeue else "no-requeue": True, **options.sbatch}
     depends = list(after)
@@ -159,12 +181,12 @@ def parameters(options: SlurmOptions, scratch: Path, *, after: Iterable[str] = (
         "qos": options.qos,
         "constraint": options.constraint,
         "mem": None if memory is None else f"{math.ceil(memory * 1024)}M",
-        "cpus_per_task": options.cpus_per_task,
+        "cpus_per_task": cores,
         "gpus_per_node": gpus or None,
         "setup": list(options.setup) or None,
         "signal_delay_s": WARN,
         "dependency": f"afterok:{':'.join(depends)}" if depends else None,
-        "srun_args": [f"--cpus-per-task={options.cpus_per_task}"],  # srun does not take it from the job since 22.05
+        "srun_args": [f"--cpus-per-task={cores}"],  # srun does not take it from the job since 22.05
         "additional_parameters": more,
     }
     time_limit = None if minutes is None else math.ceil(minutes) + MARGIN
@@ -182,60 +204,77 @@ def submit(
 ) -> Job:
     """Submit the stage in a scratch folder. Returns its job, also left there as `slurm.json`.
 
-    A submission that was cut off is found by its name and not made twice. Raises Busy where SLURM does not answer or
-    takes no more jobs now, EngineError where it refuses this one.
+    A submission that was cut off is found by its name and not made twice. Raises Busy where SLURM does not answer, Full
+    where it takes no more jobs now, EngineError where it refuses this one.
     """
-    import submitit
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
-
-    logging.getLogger("submitit").setLevel(logging.ERROR)
     job = slurm_jobs.job_in(scratch)
     told = parameters(options, scratch, after=after, requeue=detached)
     if job is None:
-        job = Job(scratch, told["job_name"], None, cluster, detached, time.time())
+        job = Job(scratch, told["job_name"], None, cluster, detached, time.time(), os.getuid())
         job.write()
     else:  # tried before: SLURM may have heard it
         try:
-            known = slurm_jobs.find(job.name)
+            known = slurm_jobs.numbered(job)
         except slurm_jobs.Unheard:
             raise Busy("SLURM does not answer") from None
         if known is not None:
-            job = replace(job, id=known.id)
-            job.write()
-            return job
+            return known
+    script = write_script(options, scratch, told)
+    answer = slurm_jobs.call("sbatch", str(script), environment=environment(options), seconds=SUBMITTING)
+    if answer is None:
+        raise Busy("SLURM does not answer")
+    number = re.search(r"\bjob (\d+)", answer.stdout)
+    if answer.returncode == 0 and number is not None:
+        job = replace(job, id=number[1])
+        job.write()
+        return job
+    lines = (answer.stderr or answer.stdout).splitlines()
+    said = " ".join(line for line in lines if "error" in line.lower()) or " ".join(lines)
+    if is_full(said):
+        raise Full(said)
+    if answer.returncode == 0 or any(text in said.lower() for text in SILENT):
+        raise Busy(said)
+    raise EngineError(f"sbatch refuses the stage {told['comment'].removeprefix('cdner: ')}: {said}")
+
+
+def is_full(said: str) -> bool:
+    """Return whether sbatch takes no more jobs of this user for now. The same words tell of other limits too.
+
+    >>> is_full("sbatch: error: QOSMaxSubmitJobPerUserLimit sbatch: error: Job violates policy (job submit limit)")
+    True
+    >>> is_full("sbatch: error: QOSMaxWallDurationPerJobLimit sbatch: error: Job violates policy (job submit limit)")
+    False
+    """
+    named = re.findall(r"error: ((?:Assoc|QOS)\w+)", said)
+    return any("SubmitJob" in limit for limit in named) if named else "submit limit" in said.lower()
+
+
+def write_script(options: SlurmOptions, scratch: Path, told: Mapping[str, Any]) -> Path:
+    """Write what sbatch is given, beside the logs of the job. Returns the file.
+
+    The job runs the stage entry point, which needs nothing but the scratch folder: whenever SLURM has heard of a job,
+    it can run, though the answer of sbatch was lost.
+    """
+    import submitit
+
+    logging.getLogger("submitit").setLevel(logging.ERROR)
     folder = scratch / "slurm"
     folder.mkdir(exist_ok=True)
+    executor = submitit.SlurmExecutor(folder=folder)
+    executor.update_parameters(**told)
+    minutes = minutes_of(options, scratch)
     python = options.python or f"{shlex.quote(sys.executable)} -P"
-    executor = submitit.SlurmExecutor(folder=folder, python=python)
-    try:
-        executor.update_parameters(**told)
-        made = executor.submit(in_job, str(scratch), minutes_of(options, scratch))
-    except (FailedJobError, FailedSubmissionError) as error:
-        said = " ".join(line for line in str(error).splitlines() if "error" in line.lower()) or str(error)
-        if any(text in str(error).lower() for text in TRANSIENT):
-            raise Busy(said) from None
-        raise EngineError(f"sbatch refuses the stage {told['comment'].removeprefix('cdner: ')}: {said}") from None
-    job = replace(job, id=made.job_id)
-    job.write()
-    return job
+    command = [python, "-u -m benchmark.run.worker", shlex.quote(str(scratch.absolute()))]
+    script = folder / "job.sh"
+    text = executor._make_submission_file_text(" ".join([*command, *([f"{minutes!r}"] if minutes else [])]), "")
+    script.write_text(text, encoding="utf8")
+    return script
 
 
-def in_job(scratch: str, minutes: float | None) -> None:
-    """Run the stage of a job, in the job. Does not return: submitit's own result would be written beside a stage that
-    its harness may have cleared away."""
-    from benchmark.run.worker import alone
-
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    code = 1
-    try:
-        code = alone(Path(scratch), minutes)
-    except BaseException:  # noqa: BLE001 - told in the job's error log
-        import traceback
-
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+def environment(options: SlurmOptions) -> dict[str, str]:
+    """Return the variables that jobs are given; what else a login shell knows, its secrets too, stays there."""
+    names = [*ALONG, *options.env]
+    return {n: value for n, value in os.environ.items() if any(fnmatch.fnmatchcase(n, name) for name in names)}
 
 
 def cancel(jobs: Iterable[Job]) -> None:

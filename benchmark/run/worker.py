@@ -12,8 +12,8 @@ answers on standard output:
 A stage that is over the time or the memory that its request grants is ended in the same way. When standard input
 closes, whoever asked is gone: every group is killed and the server ends.
 
-`python -m benchmark.run.worker SCRATCH` runs that one stage in the same way, asks nobody, and leaves `ended.json` in
-the scratch folder: a cluster's job is that (`alone`).
+`python -m benchmark.run.worker SCRATCH [MINUTES]` runs that one stage in the same way, asks nobody, and leaves
+`ended.json` in the scratch folder: a cluster's job is that (`alone`).
 """
 
 import contextlib
@@ -603,5 +603,6 @@ def reason_of(error: BaseException) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        sys.exit(alone(Path(sys.argv[1]).resolve()))
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        sys.exit(alone(Path(sys.argv[1]).resolve(), *map(float, sys.argv[2:])))
     serve()

@@ -5,6 +5,7 @@ A board whose stages end in every way takes its minute beside the other tests.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import yaml
 from benchmark.errors import EngineError
 from benchmark.run import detached, slurm_jobs
 from benchmark.run.failure import failure
-from benchmark.run.slurm import SlurmEngine, SlurmOptions, parameters, submit
+from benchmark.run.slurm import Busy, SlurmEngine, SlurmOptions, parameters, submit
 from tests.run import slurm_host
 from tests.run.conftest import FILM, NEWS, Board, PlayBoard, Shell
 
@@ -543,6 +544,79 @@ def test_a_submission_that_was_cut_off_is_found_by_its_name_and_not_made_twice(s
     assert (store.folder(made.scratch.name.partition(".")[0]) / "word.txt").read_text() == "ahoy"
 
 
+@pytest.fixture
+def deaf_sbatch(cluster, tmp_path, monkeypatch):
+    """Let sbatch submit its job, and its answer be lost."""
+    real, folder = shutil.which("sbatch"), tmp_path / "bin"
+    folder.mkdir()
+    shim = folder / "sbatch"
+    shim.write_text(f'#!/bin/sh\n{real} "$@" > {folder}/heard\necho "sbatch: error: Socket timed out" >&2\nexit 1\n')
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder / "heard"
+
+
+def test_a_job_whose_submission_was_never_answered_runs_and_is_found_by_its_name(store, deaf_sbatch, fakes_on_path):
+    from benchmark.run.stage import Stage
+
+    stage = Stage(fakes_on_path.write_word, word="ahoy")
+    scratch = store.prepare(stage, threads=1)
+    with pytest.raises(Busy) as caught:
+        submit(SlurmOptions(**QUICK), scratch, "cdner")
+    found = submit(SlurmOptions(**QUICK), scratch, "cdner")
+    until(lambda: slurm_jobs.ended(scratch) is not None)
+
+    assert str(caught.value) == "sbatch: error: Socket timed out"
+    assert deaf_sbatch.read_text().split()[-1] == found.id == slurm_jobs.job_in(scratch).id
+    assert (store.folder(stage.key) / "word.txt").read_text() == "ahoy"
+
+
+def test_a_job_is_given_what_stages_need_and_nothing_of_the_allocation_that_it_was_submitted_from(
+    store, cluster, fakes_on_path, monkeypatch
+):
+    from benchmark.run.stage import Stage
+
+    there = {
+        "SLURM_JOB_ID": "1", "SLURM_MEM_PER_CPU": "100", "SLURM_MEM_PER_NODE": "500", "SLURM_CPUS_PER_TASK": "7",
+        "SBATCH_PARTITION": "nowhere", "SQUEUE_STATES": "suspended", "SQUEUE_PARTITION": "nowhere",
+    }  # fmt: skip
+    given = {"OPENAI_API_KEY": "key-of-the-server", "HF_TOKEN": "hub", "HARBOUR_TOKEN": "secret", "TIDE": "high"}
+    for name, value in {**there, **given, "BANK_PASSWORD": "sesame"}.items():
+        monkeypatch.setenv(name, value)
+    stage = Stage(fakes_on_path.tell_environment, names=[*given, "BANK_PASSWORD", "SLURM_CPUS_PER_TASK", "SLURM_CONF"])
+    scratch = store.prepare(stage, threads=2)
+    job = submit(SlurmOptions(**QUICK, env=["TIDE", "HARBOUR_*"]), scratch, "cdner")
+    waits = slurm_jobs.states([job.id])
+    until(lambda: slurm_jobs.ended(scratch) is not None)
+
+    assert waits[job.id].state != "GONE"  # what filters squeue's list does not hide it
+    assert json.loads((store.folder(stage.key) / "told.json").read_text()) == {
+        **given, "BANK_PASSWORD": None, "SLURM_CPUS_PER_TASK": "2", "SLURM_CONF": str(cluster.conf),
+    }  # fmt: skip
+
+
+OTHERS = 4242  # a user
+
+
+@pytest.mark.parametrize(
+    ("uid", "private", "lives"),
+    [(None, "jobs", False), (os.getuid(), "jobs,usage", False), (OTHERS, "none", False), (OTHERS, "jobs,usage", True)],
+)
+def test_a_job_of_another_user_that_is_not_listed_is_alive_where_such_jobs_are_hidden(
+    tmp_path, monkeypatch, uid, private, lives
+):
+    told = {"ClusterName": "cdner", "PrivateData": private}
+    monkeypatch.setattr(slurm_jobs, "_configured", told.get)
+    monkeypatch.setattr(slurm_jobs, "states", lambda ids: {i: slurm_jobs.State(i, "GONE") for i in ids})
+    monkeypatch.setattr(slurm_jobs, "ASKED", slurm_jobs.Asked())
+    job = replace(handed(tmp_path), uid=uid)
+    job.write()
+
+    assert slurm_jobs.lives(job) is lives
+    (job.scratch / "ended.json").write_text(json.dumps({"code": 0, "over": None, "seconds": 2.5, "signal": None}))
+    assert not slurm_jobs.lives(slurm_jobs.job_in(job.scratch))
+
+
 def test_an_accounting_database_remembers_what_slurm_forgets(store, monkeypatch, fakes_on_path, tmp_path):
     from benchmark.run.stage import Stage
 
@@ -587,8 +661,8 @@ def test_what_is_asked_of_slurm_follows_the_plan_and_the_options(store, fakes_on
     from benchmark.run.stage import Stage
 
     stage = Stage(fakes_on_path.write_word, title="a word", needs="gpu", word="ahoy")
-    scratch = store.prepare(stage, threads=1, limits={"minutes": 30, "gib": 7.5})
-    options = SlurmOptions(partition="gpu", gpus_per_stage=1, cpus_per_task=4, time_minutes=20, setup=["module load x"])
+    scratch = store.prepare(stage, threads=4, limits={"minutes": 30, "gib": 7.5})
+    options = SlurmOptions(partition="gpu", gpus_per_stage=1, cpus_per_task=2, time_minutes=20, setup=["module load x"])
     found = parameters(options, scratch, after=["3", "4"], requeue=True)
 
     assert found.pop("job_name") == f"cdner-{scratch.name}"
@@ -604,7 +678,7 @@ def test_what_is_asked_of_slurm_follows_the_plan_and_the_options(store, fakes_on
     [
         ({"partiton": "gpu"}, "slurm has no option 'partiton'. Did you mean 'partition'? Its options are partition, "
          "account, qos, constraint, time_minutes, mem_gib, cpus_per_task, gpus_per_stage, max_jobs, setup, "
-         "poll_seconds, python, sbatch."),
+         "poll_seconds, python, env, sbatch."),
         ({"max_jobs": 0}, "the option max_jobs of slurm is 0, expected a whole number, 1 or more."),
         ({"mem_gib": "8G"}, "the option mem_gib of slurm is '8G', expected a number above 0."),
         ({"partition": 3}, "the option partition of slurm is 3, expected a text."),
