@@ -16,8 +16,8 @@ from typing import Any
 
 from benchmark.errors import EngineError
 from benchmark.files import write_whole
+from benchmark.run import processes, slurm, slurm_jobs, upkeep
 from benchmark.run import record as records
-from benchmark.run import slurm, slurm_jobs, upkeep
 from benchmark.run.engine import Ending, Engine
 from benchmark.run.failure import failure
 from benchmark.run.plan import Board
@@ -234,7 +234,7 @@ def _word(why: str) -> str:
 
 def fate(job: slurm_jobs.Job, state: slurm_jobs.State | None) -> str:
     """Return in words how the job of a stage ended that has brought no artefact."""
-    if slurm_jobs.began(job.scratch):
+    if processes.began(job.scratch):
         return failure(slurm_jobs.ending(job, state)).told
     if state is not None and state.reason == "DependencyNeverSatisfied":
         return "cancelled: a stage that it needs has failed"

@@ -31,7 +31,10 @@ MARGIN = 3  # minutes that SLURM lends beside those of the stage, which ends its
 MARGIN_GIB = 1.0  # that SLURM lends beside those of the stage
 WARN = 30  # seconds before the end of SLURM's own time limit at which the stage is told
 GRACE = 20.0  # seconds that jobs have to end when the harness does
-SETTLE = 3  # looks at SLURM after a job's end within which its last words may come, on a slow file system
+CANCEL_PAUSE = 3.0  # seconds after which a job that has not ended is cancelled again
+SETTLE = 60.0  # seconds after a job's end within which what it left may come: a file system keeps old listings as long
+SETTLE_SHORT = 5.0  # the same, where SLURM tells why it has ended
+FULL_PAUSE = 60.0  # seconds after which a SLURM that was full is tried again, though no job of ours has ended
 SUBMITTING = 60.0  # seconds that sbatch may take
 PATIENCE = 900.0  # seconds for which a submission is tried again while SLURM does not answer
 SILENT = (
@@ -300,6 +303,8 @@ class SlurmEngine(Engine):
     tell      called with a line that a person should know
     """
 
+    outlives = True
+
     def __init__(
         self, options: SlurmOptions | Mapping[str, Any], slots: int | None = None, threads: int | None = None,
         *, tell: Callable[[str], None] = lambda _: None,
@@ -310,11 +315,16 @@ class SlurmEngine(Engine):
         self.tell = tell
         self._cluster: str | None = None
         self._running: dict[Path, Job] = {}
-        self._unheard: dict[Path, float] = {}  # not submitted yet, for SLURM does not take them; since when
+        self._waiting: dict[Path, None] = {}  # not submitted yet, as far as is known here
+        self._stopping: set[Path] = set()  # that were cancelled, and have not ended yet
         self._stopped: list[Ending] = []  # that were never submitted
+        self._left: dict[Path, Job] = {}  # that may run on although the engine is closed
         self._states: dict[str, State] = {}
         self._silent_since: float | None = None
-        self._over: dict[Path, int] = {}  # looks at which a job was over that has told nothing
+        self._refused_since: float | None = None  # no job is taken, and nothing of ours runs that could make room
+        self._refused = False  # whether that was told
+        self._not_before = -math.inf  # when a SLURM that was full is tried again
+        self._over: dict[Path, float] = {}  # since when a job is over whose last words have not come
         self._asking: Future[dict[str, State] | None] | None = None
         self._asked = -math.inf
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="squeue")
@@ -324,59 +334,88 @@ class SlurmEngine(Engine):
         if self._cluster is None:
             self._cluster = check()
 
+    # ---- how stages become jobs
+
     def start(self, scratch: Path) -> None:
-        """Submit a stage. While SLURM does not answer, it is tried again at each look."""
+        """Submit a stage. While SLURM takes none, it waits behind those that wait already."""
         self.warm()
+        self._waiting[scratch] = None
+        if len(self._waiting) == 1:
+            self._submit()
+
+    def _submit(self) -> None:
+        """Submit what waits, in its order, until SLURM takes no more."""
         assert self._cluster is not None
-        try:
-            self._running[scratch] = submit(self.options, scratch, self._cluster)
-        except Busy as error:
-            self.tell(f"SLURM takes no jobs now ({error}); tried again every {self.options.poll_seconds:g} seconds")
-            self._unheard[scratch] = time.monotonic()
+        for scratch in list(self._waiting):
+            try:
+                self._running[scratch] = submit(self.options, scratch, self._cluster)
+            except Busy as error:
+                self._take_no(error)
+                return
+            del self._waiting[scratch]
+            self._refused_since, self._refused = None, False
+
+    def _take_no(self, error: Busy) -> None:
+        """Take note that a submission was refused. Raises EngineError where that lasts, and nobody can tell its end.
+
+        While jobs of ours make it full, SLURM takes the next when one of them has ended.
+        """
+        now = time.monotonic()
+        if isinstance(error, Full) and self._running:
+            self._refused_since, self._not_before = None, now + FULL_PAUSE
+        elif self._refused_since is None:
+            self._refused_since = now
+        elif now - self._refused_since > PATIENCE:
+            raise EngineError(f"SLURM has taken no jobs for {PATIENCE / 60:.0f} minutes: {error}") from None
+        if not self._refused:
+            self._refused = True
+            again = "when one has ended" if self._not_before > now else f"every {self.options.poll_seconds:g} seconds"
+            self.tell(f"SLURM takes no jobs now ({error}); tried again {again}")
 
     def adopt(self, scratch: Path) -> bool:
-        """Take over a job that runs on although its harness is gone; none that was detached."""
+        """Take over a job of this user that runs on although its harness is gone; none that was detached."""
         job = slurm_jobs.job_in(scratch)
-        if job is None or job.detached or not slurm_jobs.lives(job):
+        if job is None or job.detached or not job.ours or not slurm_jobs.lives(job):
             return False
         self.warm()
         if job.cluster != self._cluster:
             return False
-        if job.id is None:
-            try:
-                found = slurm_jobs.find(job.name)
-            except slurm_jobs.Unheard:
-                return False
-            if found is None:
-                return False
-            job = replace(job, id=found.id)
-            job.write()
-        self._running[scratch] = job
+        try:
+            known = slurm_jobs.numbered(job)
+        except slurm_jobs.Unheard:
+            return False
+        if known is None:
+            return False
+        self._running[scratch] = known
         return True
+
+    # ---- how they end
 
     def wait(self, seconds: float) -> list[Ending]:
         """Return what has ended, by its own word or SLURM's."""
         deadline = time.monotonic() + seconds
         while True:
             looked = self._look()
-            found = [e for job in list(self._running.values()) if (e := self._ending(job, looked)) is not None]
+            found = [e for job in list(self._running.values()) if (e := self._ending(job)) is not None]
             for ending in found:
-                self._forget(ending.scratch)
+                self.forget(ending.scratch)
+            if looked:
+                self._stop_again()
             found.extend(self._stopped)
             self._stopped.clear()
-            if looked:
-                self._submit_again()
+            if looked and self._waiting and time.monotonic() >= self._not_before:
+                self._submit()
             left = deadline - time.monotonic()
             if found or left <= 0:
                 return found
             time.sleep(min(0.05, left))
 
     def _look(self) -> bool:
-        """Take what SLURM has answered, and ask again when it is time. Returns whether an answer has come."""
+        """Take what SLURM has answered, and ask again when it is time. Returns whether it was time to."""
         came = False
         if self._asking is not None and self._asking.done():
             found, self._asking = self._asking.result(), None
-            came = found is not None
+            came = True
             if found is None and self._silent_since is None:
                 self._silent_since = time.time()
                 self.tell("SLURM does not answer; jobs are waited for")
@@ -385,68 +424,107 @@ class SlurmEngine(Engine):
                     self.tell(f"SLURM answers again, after {time.time() - self._silent_since:.0f} seconds")
                 self._silent_since = None
                 self._states = found
-            elif self._unheard:
-                came = True  # their patience ends
         now = time.monotonic()
-        if self._asking is None and now - self._asked >= self.options.poll_seconds and (self._running or self._unheard):
+        if self._asking is None and now - self._asked >= self.options.poll_seconds and (self._running or self._waiting):
             self._asked = now
             ids = [job.id for job in self._running.values() if job.id is not None]
             self._asking = self._pool.submit(slurm_jobs.states, ids)
         return came
 
-    def _ending(self, job: Job, looked: bool) -> Ending | None:
-        """Return how a job ended; None where it has not."""
+    def _ending(self, job: Job) -> Ending | None:
+        """Return how a job ended; None where it has not, or what it has left may still come."""
         told = slurm_jobs.ended(job.scratch)
-        if told is not None and (told["code"] == 0 or told["over"] or slurm_jobs.speaks(job.scratch)):
+        if told is not None and told["code"] == 0:
+            come = slurm_jobs.published(job.scratch) or self._settled(job, SETTLE)
+            return slurm_jobs.ending(job, None) if come else None
+        if told is not None and (told["over"] or slurm_jobs.speaks(job.scratch)):
             return slurm_jobs.ending(job, None)
         state = None if job.id is None else self._states.get(job.id)
         if state is None or not state.over:
             return None  # it runs, or has just ended and SLURM will say why
-        if told is None and looked:
-            self._over[job.scratch] = self._over.get(job.scratch, 0) + 1
-        if told is None and self._over.get(job.scratch, 0) < SETTLE:
-            return None
+        if told is None:
+            known = slurm_jobs.reason(job, state) is not None
+            if not self._settled(job, SETTLE_SHORT if known else SETTLE):
+                return None
         return slurm_jobs.ending(job, state)
 
-    def _submit_again(self) -> None:
-        for scratch, since in list(self._unheard.items()):
-            assert self._cluster is not None
-            try:
-                self._running[scratch] = submit(self.options, scratch, self._cluster)
-            except Busy as error:
-                if time.monotonic() - since > PATIENCE:
-                    raise EngineError(f"SLURM has taken no jobs for {PATIENCE / 60:.0f} minutes: {error}") from None
-                return
-            del self._unheard[scratch]
+    def _settled(self, job: Job, seconds: float) -> bool:
+        """Return whether a job has been over for so long that what it left has come, also over a slow file system."""
+        now = time.monotonic()
+        return now - self._over.setdefault(job.scratch, now) >= seconds
 
-    def _forget(self, scratch: Path) -> None:
-        job = self._running.pop(scratch)
+    def forget(self, scratch: Path) -> None:
+        """Let go of a job: it has ended, or another harness waits for it now."""
+        job = self._running.pop(scratch, None)
+        self._waiting.pop(scratch, None)
         self._over.pop(scratch, None)
-        if job.id is not None:
+        self._stopping.discard(scratch)
+        self._not_before = -math.inf  # it may have made room
+        if job is not None and job.id is not None:
             self._states.pop(job.id, None)
 
+    # ---- how they are ended
+
     def stop(self, scratch: Path) -> None:
-        """Cancel a stage's job."""
+        """Cancel a stage's job; again at each look, until SLURM has heard it."""
+        if scratch in self._waiting:
+            del self._waiting[scratch]
+            job = slurm_jobs.job_in(scratch)
+            if job is None:
+                self._stopped.append(Ending(scratch, -15))
+                return
+            self._running[scratch] = job  # SLURM may have heard it after all
         if scratch in self._running:
+            self._stopping.add(scratch)
             cancel([self._running[scratch]])
-        elif scratch in self._unheard:
-            del self._unheard[scratch]
-            slurm_jobs.call("scancel", f"--name=cdner-{scratch.name}")  # SLURM may have heard it after all
-            self._stopped.append(Ending(scratch, -15))
+
+    def _stop_again(self) -> None:
+        for scratch in list(self._stopping):
+            with contextlib.suppress(slurm_jobs.Unheard):
+                job = slurm_jobs.numbered(self._running[scratch])
+                if job is None:
+                    self.forget(scratch)
+                    self._stopped.append(Ending(scratch, -15))
+                    continue
+                self._running[scratch] = job
+                state = self._states.get(job.id or "")
+                if state is None or not state.over:
+                    cancel([job])
 
     def close(self) -> None:
-        """Cancel all jobs, and wait a while until they have ended."""
-        for scratch in list(self._unheard):
-            self.stop(scratch)
-        left = list(self._running.values())
-        cancel(left)
-        deadline = time.monotonic() + GRACE
-        while left and time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                found = slurm_jobs.states(job.id for job in left if job.id is not None)
-                if found is None:
-                    break
-                left = [job for job in left if job.id in found and not found[job.id].over]
-            time.sleep(min(0.2, self.options.poll_seconds))
+        """Cancel all jobs, and wait a while until they have ended. What SLURM does not say to be over runs on."""
+        left = {scratch: job for scratch in self._waiting if (job := slurm_jobs.job_in(scratch)) is not None}
+        left.update(self._running)
+        self._left.update(left)
+        self._waiting.clear()
         self._running.clear()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        try:
+            if left:
+                self._end_all()
+        finally:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _end_all(self) -> None:
+        deadline, again = time.monotonic() + GRACE, -math.inf
+        while self._left and time.monotonic() < deadline:
+            if time.monotonic() >= again:
+                again = time.monotonic() + CANCEL_PAUSE
+                cancel(self._left.values())
+            try:
+                known = {scratch: slurm_jobs.numbered(job) for scratch, job in self._left.items()}
+            except slurm_jobs.Unheard:
+                return
+            states = slurm_jobs.states(job.id for job in known.values() if job is not None and job.id is not None)
+            if states is None:
+                return
+            for scratch, job in known.items():
+                if job is None or slurm_jobs.at_its_end(scratch) or states[job.id or ""].over:
+                    del self._left[scratch]
+                else:
+                    self._left[scratch] = job
+            if self._left:
+                time.sleep(min(0.2, self.options.poll_seconds))
+
+    def runs_on(self, scratch: Path) -> str | None:
+        """Return what to call a job that was cancelled when the engine was closed, and may run on."""
+        return self._left[scratch].called if scratch in self._left else None

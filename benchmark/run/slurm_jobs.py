@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.files import write_whole
+from benchmark.run import processes
 from benchmark.run.engine import Ending
 
 MARKER, ENDED = "slurm.json", "ended.json"
@@ -297,7 +298,7 @@ def standing(root: Path) -> dict[str, tuple[str, bool]]:
     for job in jobs:
         if lives(job):
             state = ASKED.state(job)
-            runs = began(job.scratch) if state is None else not state.waits
+            runs = processes.began(job.scratch) if state is None else not state.waits
             found[job.scratch.name] = (job.called, runs)
     return found
 
@@ -317,6 +318,16 @@ def ending(job: Job, state: State | None) -> Ending:
     if over is None and told["code"] != 0 and not speaks(job.scratch):
         over = said or _from_log(job) or told.get("signal")
     return Ending(job.scratch, told["code"], over, told["seconds"])
+
+
+def reason(job: Job, state: State) -> str | None:
+    """Return why a job has ended that has told nothing itself; None where neither SLURM nor its log says so."""
+    return words(job, state) or _from_log(job)
+
+
+def published(scratch: Path) -> bool:
+    """Return whether the artefact of a stage can be seen in its store."""
+    return (scratch.parent.parent / "stages" / scratch.name.partition(".")[0] / "manifest.json").is_file()
 
 
 def speaks(scratch: Path) -> bool:
@@ -340,11 +351,6 @@ def words(job: Job, state: State) -> str | None:
         "BOOT_FAIL": f"killed: the node of {job.called} did not start{where}",
         "PREEMPTED": f"killed: {job.called} had to give way to another",
     }.get(state.state)
-
-
-def began(scratch: Path) -> bool:
-    """Return whether the stage of a job has begun to run."""
-    return (scratch / "process.json").is_file() or (scratch / ENDED).is_file()
 
 
 def last_words(job: Job) -> str:

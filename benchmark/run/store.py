@@ -298,6 +298,12 @@ class Lease:
         self._lock.release()
 
     @property
+    def passed(self) -> bool:
+        """Return whether a lease that was held is another's now: this process was away for too long."""
+        owner = self._lock.owner
+        return owner is not None and owner.token != self._lock.token
+
+    @property
     def owner(self) -> str:
         """Return who holds the lease, as `host, process 123`."""
         owner = self._lock.owner

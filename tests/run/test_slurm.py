@@ -394,6 +394,29 @@ def test_ctrl_c_cancels_the_jobs(watched, cluster):
     assert [a["reason"] for a in board.record()["attempts"]] == ["interrupted"]
 
 
+def test_a_job_that_cannot_be_cancelled_is_left_to_the_next_run(watched, cluster, tmp_path):
+    board = watched(film=["wait go"])
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "scancel").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin" / "scancel").chmod(0o755)
+    board.run.kill()  # the next one runs where no cancellation is heard
+    board.ended()
+    board.shell.environment["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    again = board.shell.start(*board.command)
+    job = board.begun()
+    until(lambda: f"{FILM} seed 1" in Path(again.out.name).read_text())
+    again.send_signal(signal.SIGINT)
+    code, printed = board.ended(again)
+
+    assert code == 130
+    assert f"SLURM job {job.id} was cancelled and has not ended yet; the next run on this store finds it" in printed
+    assert board.left() == [job.scratch.name]
+    board.go()
+    code, printed = board.ended(board.shell.start(*board.command))
+    assert (code, board.left()) == (0, []), printed
+    assert (board.board.runs(FILM), board.record()["attempts"]) == (1, [])
+
+
 def test_a_killed_harness_leaves_its_jobs_running_and_the_next_finds_them(watched):
     board = watched(film=["wait go"])
     job = board.begun()
