@@ -89,7 +89,10 @@ class SlurmOptions:
     sbatch: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "setup", (self.setup,) if isinstance(self.setup, str) else tuple(self.setup))
+        for name, lines in (("setup", "lines of shell"), ("env", "names of variables")):
+            object.__setattr__(self, name, _texts(name, getattr(self, name), lines))
+        if self.sbatch is None:
+            object.__setattr__(self, "sbatch", {})
         for name in ("partition", "account", "qos", "constraint", "python"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
@@ -102,8 +105,6 @@ class SlurmOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise _wrong(name, value, f"a whole number, {least} or more")
-        if not all(isinstance(line, str) for line in self.setup):
-            raise _wrong("setup", list(self.setup), "lines of shell")
         if not isinstance(self.sbatch, Mapping) or not all(isinstance(name, str) for name in self.sbatch):
             raise _wrong("sbatch", self.sbatch, "parameters of sbatch by their names")
 
@@ -119,6 +120,14 @@ class SlurmOptions:
                     f"slurm has no option {name!r}.{nearest(name, known)} Its options are {', '.join(known)}."
                 )
         return cls(**(given or {}))
+
+
+def _texts(name: str, value: object, expected: str) -> tuple[str, ...]:
+    """Return one text or several as a tuple; nothing is none."""
+    found = () if value is None else (value,) if isinstance(value, str) else value
+    if not isinstance(found, (list, tuple)) or not all(isinstance(line, str) for line in found):
+        raise _wrong(name, value, expected)
+    return tuple(found)
 
 
 def _number(value: object) -> bool:

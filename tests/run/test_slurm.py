@@ -706,6 +706,10 @@ def test_what_is_asked_of_slurm_follows_the_plan_and_the_options(store, fakes_on
         ({"mem_gib": "8G"}, "the option mem_gib of slurm is '8G', expected a number above 0."),
         ({"partition": 3}, "the option partition of slurm is 3, expected a text."),
         ({"setup": [1]}, "the option setup of slurm is [1], expected lines of shell."),
+        ({"setup": 3}, "the option setup of slurm is 3, expected lines of shell."),
+        ({"env": {"A": 1}}, "the option env of slurm is {'A': 1}, expected names of variables."),
+        ({1: "gpu"}, "slurm has no option 1. Its options are partition, account, qos, constraint, time_minutes, "
+         "mem_gib, cpus_per_task, gpus_per_stage, max_jobs, setup, poll_seconds, python, env, sbatch."),
         ([], "the options of slurm are [], expected a mapping, such as {partition: gpu}."),
     ],
 )  # fmt: skip
@@ -713,6 +717,11 @@ def test_options_that_are_none_are_refused(given, complaint):
     with pytest.raises(EngineError) as caught:
         SlurmOptions.read(given)
     assert str(caught.value) == complaint
+
+
+def test_an_option_that_says_nothing_is_none():
+    assert SlurmOptions.read({"setup": None, "env": None, "sbatch": None}) == SlurmOptions()
+    assert SlurmOptions.read({"setup": "module load x"}).setup == ("module load x",)
 
 
 def test_a_machine_without_slurm_says_what_it_lacks(monkeypatch, tmp_path):
