@@ -236,6 +236,8 @@ def _standing(store: Path, stage: Submitted, job: slurm_jobs.Job | None) -> Stan
         if len(tries) > stage.attempts:
             return Standing(stage, _word(str(tries[-1]["message"])), str(tries[-1]["message"]))
         return Standing(stage, "unknown", "its scratch folder is gone")
+    if slurm_jobs.arriving(job.scratch):
+        return Standing(stage, "running", "its artefact is still to be seen here")
     state = slurm_jobs.ASKED.state(job)
     if not slurm_jobs.at_its_end(job.scratch) and (state is None or not state.over):
         if state is None:

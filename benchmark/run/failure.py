@@ -54,7 +54,7 @@ def failure(ending: Ending) -> Failure:
     kind = told["reason"]
     line = ["", *told["message"].strip().splitlines()][-1]
     said = line if line.startswith(kind) else f"{kind}: {told['error']}: {line}"
-    return Failure(kind, said[:500], log, told.get("key"), told["error"] != CodeChanged.__name__)
+    return Failure(kind, said[:500], log, told.get("key"), told.get("error") != CodeChanged.__name__)
 
 
 def unspoken(code: int, log: tuple[str, ...]) -> Failure:

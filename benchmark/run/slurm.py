@@ -32,7 +32,6 @@ MARGIN_GIB = 1.0  # that SLURM lends beside those of the stage
 WARN = 30  # seconds before the end of SLURM's own time limit at which the stage is told
 GRACE = 20.0  # seconds that jobs have to end when the harness does
 CANCEL_PAUSE = 3.0  # seconds after which a job that has not ended is cancelled again
-SETTLE = 60.0  # seconds after a job's end within which what it left may come: a file system keeps old listings as long
 SETTLE_SHORT = 5.0  # the same, where SLURM tells why it has ended
 FULL_PAUSE = 60.0  # seconds after which a SLURM that was full is tried again, though no job of ours has ended
 SUBMITTING = 60.0  # seconds that sbatch may take
@@ -231,6 +230,8 @@ def submit(
             raise Busy("SLURM does not answer") from None
         if known is not None:
             return known
+        job = replace(job, submitted=time.time())
+        job.write()
     script = write_script(options, scratch, told)
     answer = slurm_jobs.call("sbatch", str(script), environment=environment(options), seconds=SUBMITTING)
     if answer is None:
@@ -444,7 +445,7 @@ class SlurmEngine(Engine):
         """Return how a job ended; None where it has not, or what it has left may still come."""
         told = slurm_jobs.ended(job.scratch)
         if told is not None and told["code"] == 0:
-            come = slurm_jobs.published(job.scratch) or self._settled(job, SETTLE)
+            come = slurm_jobs.published(job.scratch) or self._settled(job, slurm_jobs.SETTLE)
             return slurm_jobs.ending(job, None) if come else None
         if told is not None and (told["over"] or slurm_jobs.speaks(job.scratch)):
             return slurm_jobs.ending(job, None)
@@ -453,7 +454,7 @@ class SlurmEngine(Engine):
             return None  # it runs, or has just ended and SLURM will say why
         if told is None:
             known = slurm_jobs.reason(job, state) is not None
-            if not self._settled(job, SETTLE_SHORT if known else SETTLE):
+            if not self._settled(job, SETTLE_SHORT if known else slurm_jobs.SETTLE):
                 return None
         return slurm_jobs.ending(job, state)
 

@@ -30,6 +30,7 @@ GONE = "GONE"  # neither squeue nor sacct knows the job
 ANSWER = 30.0  # seconds within which SLURM has to answer
 FRESH = 5.0  # seconds that an answer counts
 SILENCE = 10.0  # seconds after which a SLURM that did not answer is asked for its name again
+SETTLE = 60.0  # seconds after a job's end within which what it left may come: a file system keeps old listings as long
 UNDER_WAY = 20.0  # seconds that a submission may take whose number nobody knows yet
 FOREIGN = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_", "SUBMITIT_")
 OURS = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_SACK_KEY", "SLURM_SACK_JWKS")  # where, and as whom
@@ -285,7 +286,7 @@ ASKED = Asked()
 def lives(job: Job) -> bool:
     """Return whether a job is queued or runs; also where that cannot be asked from here."""
     if at_its_end(job.scratch):
-        return False
+        return arriving(job.scratch)
     state = ASKED.state(job)
     return state is None or not state.over
 
@@ -323,6 +324,17 @@ def ending(job: Job, state: State | None) -> Ending:
 def reason(job: Job, state: State) -> str | None:
     """Return why a job has ended that has told nothing itself; None where neither SLURM nor its log says so."""
     return words(job, state) or _from_log(job)
+
+
+def arriving(scratch: Path) -> bool:
+    """Return whether a stage has just told that it ended well, and its artefact cannot be seen yet."""
+    told = ended(scratch)
+    if told is None or told["code"] != 0 or published(scratch):
+        return False
+    try:
+        return time.time() - (scratch / ENDED).stat().st_mtime < SETTLE
+    except OSError:
+        return False
 
 
 def published(scratch: Path) -> bool:

@@ -604,5 +604,5 @@ def reason_of(error: BaseException) -> str:
 if __name__ == "__main__":
     if sys.argv[1:]:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        sys.exit(alone(Path(sys.argv[1]).resolve(), *map(float, sys.argv[2:])))
+        sys.exit(alone(Path(sys.argv[1]).absolute(), *map(float, sys.argv[2:])))
     serve()

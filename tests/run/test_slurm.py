@@ -636,7 +636,7 @@ def test_a_job_of_another_user_that_is_not_listed_is_alive_where_such_jobs_are_h
     job.write()
 
     assert slurm_jobs.lives(job) is lives
-    (job.scratch / "ended.json").write_text(json.dumps({"code": 0, "over": None, "seconds": 2.5, "signal": None}))
+    (job.scratch / "ended.json").write_text(json.dumps({"code": 1, "over": None, "seconds": 2.5, "signal": None}))
     assert not slurm_jobs.lives(slurm_jobs.job_in(job.scratch))
 
 

@@ -1,7 +1,9 @@
 """The engine `slurm` where SLURM answers as a test says: it is full, silent, slow, or hears nothing of a cancellation."""
 
 import json
+import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -186,7 +188,7 @@ def test_a_job_that_told_nothing_is_given_time_where_nobody_says_why_it_ended(
     assert bool(engine.wait(0.2)) != waits
 
     if waits:
-        monkeypatch.setattr(slurm, "SETTLE", 0.0)
+        monkeypatch.setattr(slurm_jobs, "SETTLE", 0.0)
         assert [e.scratch for e in ended(engine)] == [scratch]
 
 
@@ -200,3 +202,14 @@ def test_an_artefact_that_is_told_of_is_waited_for(engine, cluster):
     manifest.parent.mkdir(parents=True)
     manifest.write_text("{}")
     assert [(e.code, e.seconds) for e in ended(engine)] == [(0, 1.0)]
+
+
+def test_a_job_lives_until_what_it_has_told_of_can_be_seen(cluster):
+    scratch = cluster.scratch("a")
+    job = cluster.submit(None, scratch, "cdner")
+    told = {"code": 0, "over": None, "seconds": 1.0, "signal": None}
+    (scratch / "ended.json").write_text(json.dumps(told))
+    assert slurm_jobs.lives(job)
+
+    os.utime(scratch / "ended.json", (time.time() - 61, time.time() - 61))
+    assert not slurm_jobs.lives(job)  # it will not come any more
