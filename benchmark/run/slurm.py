@@ -42,9 +42,11 @@ SILENT = (
     "transport endpoint",
 )  # fmt: skip
 ALONG = (
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ", "XDG_*",
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ",
+    "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME",
     "PYTHON*", "VIRTUAL_ENV", "CONDA_*", "LD_LIBRARY_PATH", "LD_PRELOAD",
-    "CUDA_*", "NVIDIA_*", "NCCL_*", "OMP_*", "MKL_*", "OPENBLAS_*", "TORCH*", "PYTORCH_*",
+    "CUDA_*", "CUBLAS_*", "CUDNN_*", "NVIDIA_*", "NCCL_*", "OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*",
+    "TORCH*", "PYTORCH_*",
     "CDNER_*", "HF_*", "OPENAI_*", "TRANSFORMERS_*", "TOKENIZERS_*",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
     "SSL_CERT_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",

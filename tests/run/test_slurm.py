@@ -343,12 +343,12 @@ def test_what_failed_ends_only_the_cells_that_need_it(fates):
 class Watched:
     """A board with one stage that waits, run in a process of its own."""
 
-    def __init__(self, root: Path, script: dict):
+    def __init__(self, root: Path, script: dict, environment: dict):
         self.root, self.board, self.shell = root, PlayBoard(root, None), Shell(root)
         self.board.write(ALONE, {"script": script})
         self.shell.environment["CDNER_STORE"] = str(self.board.store)
         self.command = slurm_command(root, "run", self.board)
-        self.run = self.shell.start(*self.command)
+        self.run = self.shell.start(*self.command, **environment)
 
     def begun(self) -> slurm_jobs.Job:
         """Wait until the stage of the target runs."""
@@ -372,8 +372,8 @@ class Watched:
 def watched(cluster, tmp_path):
     made = []
 
-    def start(**script) -> Watched:
-        made.append(Watched(tmp_path, {FILM: script["film"]}))
+    def start(film: list[str], **environment: str) -> Watched:
+        made.append(Watched(tmp_path, {FILM: film}, environment))
         return made[-1]
 
     yield start
@@ -395,18 +395,14 @@ def test_ctrl_c_cancels_the_jobs(watched, cluster):
 
 
 def test_a_job_that_cannot_be_cancelled_is_left_to_the_next_run(watched, cluster, tmp_path):
-    board = watched(film=["wait go"])
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "scancel").write_text("#!/bin/sh\nexit 1\n")
-    (tmp_path / "bin" / "scancel").chmod(0o755)
-    board.run.kill()  # the next one runs where no cancellation is heard
-    board.ended()
-    board.shell.environment["PATH"] = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    again = board.shell.start(*board.command)
+    deaf = tmp_path / "bin" / "scancel"
+    deaf.parent.mkdir()
+    deaf.write_text("#!/bin/sh\nexit 1\n")
+    deaf.chmod(0o755)
+    board = watched(film=["wait go"], PATH=f"{deaf.parent}{os.pathsep}{os.environ['PATH']}")
     job = board.begun()
-    until(lambda: f"{FILM} seed 1" in Path(again.out.name).read_text())
-    again.send_signal(signal.SIGINT)
-    code, printed = board.ended(again)
+    board.run.send_signal(signal.SIGINT)
+    code, printed = board.ended()
 
     assert code == 130
     assert f"SLURM job {job.id} was cancelled and has not ended yet; the next run on this store finds it" in printed
