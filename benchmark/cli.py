@@ -800,7 +800,7 @@ def collect(chosen: argparse.Namespace) -> int:
             "slurm --detach` submits it."
         )
     summary, found = gathered(board, store, chosen)
-    left = {s.state for s in found} & {"queued", "running"}
+    left = any(s.pending for s in found)
     if chosen.json:
         say(json.dumps({"submitted": detached.as_json(found), "left": summary.left}, ensure_ascii=False))
     else:

@@ -16,7 +16,8 @@ CdnerError
 └── StageFailed      a stage that ended without an artefact: the cell is failed, with the reason
     ├── LossNotANumber   training has diverged
     ├── LlmRefused       a language model would not answer
-    └── LlmBudgetSpent   the money that a stage may spend is spent
+    ├── LlmBudgetSpent   the money that a stage may spend is spent
+    └── CodeChanged      the code of a step is not the one that its stage was planned with
 
 A message says what was found, where, what was expected and what to do next. Inner code stays brief; the
 public edge adds the file and the line.
@@ -104,6 +105,12 @@ class LlmBudgetSpent(StageFailed):
     """The money that a stage may spend is spent."""
 
     reason = "LLM budget spent"
+
+
+class CodeChanged(StageFailed):
+    """The code of a step is not the one that its stage was planned with: the next run plans it anew."""
+
+    reason = "killed"
 
 
 def nearest(name: object, known: Iterable[str]) -> str:

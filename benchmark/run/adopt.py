@@ -154,7 +154,7 @@ def adopt_group(
     for item in chosen:
         tell(f"running again: {item.cell.name}")
         try:
-            differ, of = differing(board, item, store, engine)
+            differ, of = differing(board, item, store, engine, tell)
         except StageFailed as error:
             tell(f"not adopted: {error}")
             return False
@@ -170,7 +170,9 @@ def adopt_group(
     return True
 
 
-def differing(board: Board, item: Planned, store: Store, engine: Engine) -> tuple[int, int]:
+def differing(
+    board: Board, item: Planned, store: Store, engine: Engine, tell: Callable[[str], None]
+) -> tuple[int, int]:
     """Run a cell under its new keys, on as many threads as before. Returns how many predictions differ, of how many."""
     assert item.final is not None
     assert item.record is not None
@@ -178,7 +180,7 @@ def differing(board: Board, item: Planned, store: Store, engine: Engine) -> tupl
     lacking: dict[str, Stage] = {}
     need(item.final, store, lacking)
     for stage in lacking.values():
-        run_one(stage, store, engine, threads=threads)
+        run_one(stage, store, engine, tell, threads=threads)
     before = read_predictions(records.predictions_path(board.folder, item.cell.name))
     now = read_predictions(store.folder(item.final.key) / "predictions.jsonl")
     differ = sum(a != b for a, b in zip(before, now, strict=False)) + abs(len(before) - len(now))

@@ -6,18 +6,19 @@ of what has ended. A queued stage is nobody else's: every harness on the store s
 (`benchmark.run.upkeep.living`), and waits. A job that is gone frees its stage.
 """
 
+import contextlib
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmark.errors import EngineError
 from benchmark.files import write_whole
+from benchmark.run import processes, slurm, slurm_jobs, upkeep
 from benchmark.run import record as records
-from benchmark.run import slurm, slurm_jobs, upkeep
 from benchmark.run.engine import Ending, Engine
 from benchmark.run.failure import failure
 from benchmark.run.plan import Board
@@ -26,6 +27,7 @@ from benchmark.run.stage import Stage
 from benchmark.run.store import Store
 from benchmark.run.workload import Workload
 
+UNASKED = "SLURM cannot be asked from here"
 BUSY_PAUSE = 2.0  # seconds before a submission is tried again
 
 
@@ -60,6 +62,11 @@ class Standing:
     stage: Submitted
     state: str
     why: str = ""
+
+    @property
+    def pending(self) -> bool:
+        """Return whether its job is still to end, or may be: it is queued, runs, or cannot be asked for."""
+        return self.state in {"queued", "running"} or self.why == UNASKED
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,18 @@ def write(store: Path, board: Board, stages: list[Submitted]) -> None:
     write_whole(file_of(store, board.folder), json.dumps(told, indent=1))
 
 
+@contextlib.contextmanager
+def alone_with(store: Store, board: Board) -> Iterator[list[Submitted]]:
+    """Give what was submitted of a board by now, while nobody else writes it down."""
+    lease = store.lease(file_of(store.root, board.folder).stem)
+    while not lease.take():
+        time.sleep(0.1)
+    try:
+        yield read(store.root, board.folder)
+    finally:
+        lease.release()
+
+
 # ------------------------------------------------------------------------------------------------------- submitting
 
 
@@ -128,34 +147,37 @@ def detach(
                 found.elsewhere.append(stage)
                 continue
             after = [jobs[p.key] for p in stage.parents if p.key in jobs and not store.has(p.key)]
-            job = _living(store, key)
-            if job is None:
-                lease = store.lease(key)
-                if not lease.take():
-                    barred.add(key)
-                    found.elsewhere.append(stage)
-                    continue
-                try:
+            job, lease = _living(store, key), store.lease(key)
+            if job is None and not lease.take():
+                barred.add(key)
+                found.elsewhere.append(stage)
+                continue
+            try:
+                job = job or _living(store, key)  # another command may have submitted it meanwhile
+                if job is None and not store.has(key):
                     upkeep.reclaim(store, key)
                     scratch = store.prepare(
                         stage, threads=threads or options.cpus_per_task, limits=limits, llm=llm, about=git
                     )
                     attempts = len(store.attempts(key))
                     job = _submit(options, scratch, cluster, after)
-                finally:
-                    lease.release()
-                told = _told(stage, job, after, attempts)
-                found.submitted.append(told)
-            else:
-                told = known.get(key) or _told(stage, job, after, len(store.attempts(key)))
-                found.queued.append(told)
-            assert job.id is not None
-            jobs[key] = job.id
+                    found.submitted.append(_told(stage, job, after, attempts))
+                elif job is not None:
+                    told = known.get(key)
+                    if told is None or told.scratch != str(job.scratch):  # of an older job
+                        told = _told(stage, job, after, len(store.attempts(key)))
+                    found.queued.append(told)
+            finally:
+                lease.release()
+            if job is not None:
+                assert job.id is not None
+                jobs[key] = job.id
     finally:
         new = [*found.queued, *found.submitted]
         fresh = {stage.key for stage in new}
-        kept = [s for s in known.values() if s.key not in fresh and s.key in work.stages and s.ended is None]
-        write(store.root, board, [*kept, *new])
+        with alone_with(store, board) as now:
+            kept = [s for s in now if s.key not in fresh and s.key in work.stages and s.ended is None]
+            write(store.root, board, [*kept, *new])
     return found
 
 
@@ -168,20 +190,17 @@ def _told(stage: Stage, job: slurm_jobs.Job, after: list[str], attempts: int) ->
 def _living(store: Store, key: str) -> slurm_jobs.Job | None:
     """Return the job that builds a stage, with its number."""
     job = upkeep.living(store, key)
-    if job is None or job.id is not None:
-        return job
-    try:
-        state = slurm_jobs.find(job.name)
-    except slurm_jobs.Unheard:
-        state = None
-    if state is None:
+    if job is None:
+        return None
+    known = None
+    with contextlib.suppress(slurm_jobs.Unheard):
+        known = slurm_jobs.numbered(job)
+    if known is None:
         raise EngineError(
             f"{job.called} was being submitted when its harness was ended, and SLURM does not know it yet; try again "
             "in half a minute."
         )
-    job = replace(job, id=state.id)
-    job.write()
-    return job
+    return known
 
 
 def _submit(options: slurm.SlurmOptions, scratch: Path, cluster: str, after: list[str]) -> slurm_jobs.Job:
@@ -190,7 +209,7 @@ def _submit(options: slurm.SlurmOptions, scratch: Path, cluster: str, after: lis
         try:
             return slurm.submit(options, scratch, cluster, after=after, detached=True)
         except slurm.Busy as error:
-            if time.monotonic() > deadline:
+            if isinstance(error, slurm.Full) or time.monotonic() > deadline:
                 raise EngineError(
                     f"SLURM takes no more jobs ({error}). What was submitted stays; the same command goes on from here."
                 ) from None
@@ -217,10 +236,12 @@ def _standing(store: Path, stage: Submitted, job: slurm_jobs.Job | None) -> Stan
         if len(tries) > stage.attempts:
             return Standing(stage, _word(str(tries[-1]["message"])), str(tries[-1]["message"]))
         return Standing(stage, "unknown", "its scratch folder is gone")
+    if slurm_jobs.arriving(job.scratch):
+        return Standing(stage, "running", "its artefact is still to be seen here")
     state = slurm_jobs.ASKED.state(job)
     if not slurm_jobs.at_its_end(job.scratch) and (state is None or not state.over):
         if state is None:
-            return Standing(stage, "unknown", "SLURM cannot be asked from here")
+            return Standing(stage, "unknown", UNASKED)
         if state.waits:
             return Standing(stage, "queued", "" if state.reason in {"None", "Priority"} else state.reason)
         return Standing(stage, "running", state.nodes and f"on {state.nodes}")
@@ -234,7 +255,7 @@ def _word(why: str) -> str:
 
 def fate(job: slurm_jobs.Job, state: slurm_jobs.State | None) -> str:
     """Return in words how the job of a stage ended that has brought no artefact."""
-    if slurm_jobs.began(job.scratch):
+    if processes.began(job.scratch):
         return failure(slurm_jobs.ending(job, state)).told
     if state is not None and state.reason == "DependencyNeverSatisfied":
         return "cancelled: a stage that it needs has failed"
@@ -280,12 +301,13 @@ def collect(
     before = standing(store.root, read(store.root, board.folder))
     tried = {s.stage.key: s.stage.attempts for s in before if s.stage.key in work.todo}
     summary = Runner(board, work, store, Nobody(), watcher, data=data).gather(tried)
-    told = [
-        s.stage if s.state in {"queued", "running"} or (s.state == "unknown" and s.stage.ended is None)
-        else replace(s.stage, ended=s.why or "ok")
-        for s in before
-    ]  # fmt: skip
-    write(store.root, board, told)
+    ended = {
+        s.stage.scratch: s.why or "ok" for s in before
+        if not s.pending and (s.state != "unknown" or s.stage.ended is not None)
+    }  # fmt: skip
+    with alone_with(store, board) as now:  # what was submitted meanwhile stands there too
+        told = [replace(stage, ended=ended.get(stage.scratch, stage.ended)) for stage in now]
+        write(store.root, board, told)
     return summary, standing(store.root, told)
 
 

@@ -31,12 +31,14 @@ class Engine(ABC):
     """Runs stages whose requests lie in scratch folders.
 
     `slots` is how many run at once, `threads` how many threads each may keep busy; `tell` is called with a line that a
-    person should know, where somebody listens.
+    person should know, where somebody listens. `outlives` is whether stages run on when their harness is gone, so that
+    another may take them over.
     """
 
     slots: int
     threads: int
     tell: Callable[[str], None]
+    outlives: bool = False
 
     def warm(self) -> None:  # noqa: B027 - there may be nothing to do
         """Get ready to run stages, without waiting longer than must be. Called once, when there will be some."""
@@ -59,6 +61,13 @@ class Engine(ABC):
     @abstractmethod
     def stop(self, scratch: Path) -> None:
         """End a stage: terminate, then kill, its whole process group. Its ending still comes from `wait`."""
+
+    def forget(self, scratch: Path) -> None:  # noqa: B027 - where stages end with the harness, nobody takes one over
+        """Let go of a stage that another harness has taken over. It runs on, and nothing more is heard of it here."""
+
+    def runs_on(self, scratch: Path) -> str | None:
+        """Return what to call a stage's place that may run on although `close` was called; None: it has ended."""
+        return None
 
     @abstractmethod
     def close(self) -> None:

@@ -123,6 +123,10 @@ def check_name(name: object, where: str) -> None:
 def checked(name: str, options: Mapping[str, Any], where: str) -> Any:
     """Return an engine's options. Raises EngineError for an unknown one, or a value of the wrong kind."""
     kind = OPTIONS[name]
+    for option in options:
+        if not isinstance(option, str):
+            known = ", ".join(kind.model_fields)
+            raise EngineError(f"{where}: {name}: there is no option {option!r}. There are: {known}.")
     try:
         return kind(**options)
     except ValidationError as error:

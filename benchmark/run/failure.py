@@ -3,7 +3,7 @@
 out of memory         the process, its machine or its GPU; or over what a stage may use
 time limit            over what a stage may take
 loss is not a number  training has diverged
-killed                by a signal that the harness did not send
+killed                by a signal that the harness did not send, or since the code has changed
 bad input             something that a person can mend
 LLM refused           a language model would not answer
 LLM budget spent      the money that may be spent is spent
@@ -17,6 +17,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.errors import CodeChanged
 from benchmark.run.engine import Ending
 
 PASSING = ("killed", "interrupted", "disk full", "LLM budget spent")  # not the method's doing: it is tried again
@@ -31,12 +32,14 @@ class Failure:
     told   the same with its details, in one line
     log    the last lines that the stage printed
     key    of the broken artefact, where that is the kind
+    again  whether another attempt of the same run may end otherwise
     """
 
     kind: str
     told: str
     log: tuple[str, ...] = ()
     key: str | None = None
+    again: bool = True
 
 
 def failure(ending: Ending) -> Failure:
@@ -51,7 +54,7 @@ def failure(ending: Ending) -> Failure:
     kind = told["reason"]
     line = ["", *told["message"].strip().splitlines()][-1]
     said = line if line.startswith(kind) else f"{kind}: {told['error']}: {line}"
-    return Failure(kind, said[:500], log, told.get("key"))
+    return Failure(kind, said[:500], log, told.get("key"), told.get("error") != CodeChanged.__name__)
 
 
 def unspoken(code: int, log: tuple[str, ...]) -> Failure:

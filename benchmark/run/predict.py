@@ -13,7 +13,7 @@ from benchmark.run.cells import Planned
 from benchmark.run.engine import Engine
 from benchmark.run.failure import failure
 from benchmark.run.stage import Stage
-from benchmark.run.store import Store
+from benchmark.run.store import Lease, Store
 from benchmark.run.workload import need
 from benchmark.score.protocols import Prediction, read_predictions
 
@@ -52,7 +52,7 @@ def predict(
     supply([parent for stage in new for parent in stage.parents if parent.key in known], store, engine, tell)
     try:
         for stage in new:
-            run_one(stage, store, engine, cached=keep)
+            run_one(stage, store, engine, tell, cached=keep)
         return read_predictions(store.folder(final.key) / "predictions.jsonl")
     finally:
         for stage in [] if keep else new:
@@ -68,23 +68,42 @@ def supply(stages: Sequence[Stage], store: Store, engine: Engine, tell: Callable
         listed = ", ".join(f"{s.step.__name__} ({s.title})" for s in todo.values())
         tell(f"the store lacks what this cell's model is made of; building {len(todo)}: {listed}")
     for stage in todo.values():
-        run_one(stage, store, engine)
+        run_one(stage, store, engine, tell)
 
 
-def run_one(stage: Stage, store: Store, engine: Engine, *, cached: bool = True, threads: int | None = None) -> Path:
+def run_one(
+    stage: Stage, store: Store, engine: Engine, tell: Callable[[str], None],
+    *, cached: bool = True, threads: int | None = None,
+) -> Path:  # fmt: skip
     """Run one stage whose parents are in the store, and return its artefact's folder. Raises StageFailed.
 
     threads   None: all that there are
+    Where another process or a cluster's job builds it, it is waited for, and who that is is told.
     """
     lease = store.lease(stage.key)
-    while not store.has(stage.key) and not lease.take():
-        time.sleep(0.5)  # another process builds it
+    told: str | None = None
+    while not store.has(stage.key) and (owner := owner_of(stage, store, lease)) is not None:
+        if owner != told:
+            tell(f"{stage.step.__name__} ({stage.title}) is being built by {owner}; waiting for it")
+            told = owner
+        time.sleep(0.5)
     try:
         if not store.has(stage.key):
             build(stage, store, engine, cached=cached, threads=threads or engine.threads * engine.slots)
     finally:
         lease.release()
     return store.folder(stage.key)
+
+
+def owner_of(stage: Stage, store: Store, lease: Lease) -> str | None:
+    """Take the lease of a stage. Returns who builds it, where it is not for us to build."""
+    if not lease.take():
+        return lease.owner
+    job = upkeep.living(store, stage.key)
+    if job is None:
+        return None
+    lease.release()
+    return job.called
 
 
 def build(stage: Stage, store: Store, engine: Engine, *, cached: bool, threads: int) -> None:

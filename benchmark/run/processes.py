@@ -22,6 +22,19 @@ def mark(scratch: Path) -> None:
     (scratch / "process.json").write_text(json.dumps(told), encoding="utf8")
 
 
+def began(scratch: Path) -> bool:
+    """Return whether the stage in `scratch` has begun to run: it may have waited for its place, and be gone."""
+    return (scratch / "process.json").is_file() or (scratch / "ended.json").is_file()
+
+
+def begun_at(scratch: Path) -> float | None:
+    """Return when the process of the stage in `scratch` began, in seconds since 1970; None where there was none."""
+    try:
+        return (scratch / "process.json").stat().st_mtime
+    except OSError:
+        return None
+
+
 def alive(scratch: Path) -> list[psutil.Process]:
     """Return the processes of the stage in `scratch` that still live on this machine."""
     found = []

@@ -106,12 +106,18 @@ class Running:
 
     stage: Stage
     scratch: Path
-    began: float
     lease: Lease
     attempt: int
     told: dict[str, Any] = field(default_factory=dict)  # what it has reported, newest over oldest
     read: int = 0  # bytes of its progress file that were read
     stopped: str | None = None  # why the harness ends it
+    began: float | None = None  # when its process did, in seconds since 1970
+
+    def seconds(self) -> float:
+        """Return for how long the stage has run; what it has waited for its place does not count."""
+        if self.began is None:
+            self.began = processes.begun_at(self.scratch)
+        return 0.0 if self.began is None else max(0.0, time.time() - self.began)
 
     def progress(self) -> dict[str, Any]:
         """Return all that the stage has reported, newest over oldest."""
@@ -295,7 +301,7 @@ class Runner:
             return job.called
         attempt = len(self.store.attempts(stage.key)) + 1
         del self.waiting[stage.key]
-        self.running[job.scratch] = Running(stage, job.scratch, time.monotonic(), lease, attempt)
+        self.running[job.scratch] = Running(stage, job.scratch, lease, attempt)
         self.watcher.say(f"{stage.title}: {job.called} was found again, and is waited for")
         self.watcher.started(stage, attempt)
         return None
@@ -311,7 +317,7 @@ class Runner:
         )
         attempt = len(self.store.attempts(stage.key)) + 1
         del self.waiting[stage.key]
-        self.running[scratch] = Running(stage, scratch, time.monotonic(), lease, attempt)
+        self.running[scratch] = Running(stage, scratch, lease, attempt)
         self.engine.start(scratch)
         self.watcher.started(stage, attempt)
 
@@ -340,15 +346,17 @@ class Runner:
                 self.end(self.running.pop(ending.scratch), ending)
         self.check_limits()
         now = time.monotonic()
-        for job in self.running.values():
-            if job.stage.key in self.lost and job.stopped is None:
+        for job in [j for j in self.running.values() if j.stage.key in self.lost]:
+            if self.engine.outlives:
+                self.let_go(job)
+            elif job.stopped is None:
                 self.end_early(job, "another harness took it over")
         if now - self.looked > LOOK:
             self.looked = now
             self.look()
         if now - self.ticked > 0.25:
             self.ticked = now
-            seconds = {j.stage: now - j.began for j in self.running.values()}
+            seconds = {j.stage: j.seconds() for j in self.running.values()}
             left = self.estimator.left(seconds) / 60 / self.engine.slots
             self.watcher.ticked({j.stage: j.progress() for j in self.running.values()}, left)
 
@@ -399,7 +407,10 @@ class Runner:
     def end(self, job: Running, ending: Ending) -> None:
         """Take note of a stage's end, and write the records of the cells that hung on it."""
         key = job.stage.key
-        seconds = time.monotonic() - job.began if ending.seconds is None else ending.seconds
+        if self.engine.outlives and self.is_lost(job):
+            self.let_go(job)
+            return
+        seconds = job.seconds() if ending.seconds is None else ending.seconds
         self.usd += job.progress().get("usd", 0.0)
         self.tokens += job.progress().get("tokens", 0)
         self.estimator.remove(job.stage)
@@ -421,6 +432,20 @@ class Runner:
         finally:
             self.store.discard(job.scratch)
             job.lease.release()
+
+    def is_lost(self, job: Running) -> bool:
+        """Return whether a stage is another harness' by now."""
+        return job.stage.key in self.lost or job.lease.passed
+
+    def let_go(self, job: Running) -> None:
+        """Leave a stage that runs on to the harness that has taken it over, and wait for it there."""
+        self.running.pop(job.scratch, None)
+        self.engine.forget(job.scratch)
+        self.lost.discard(job.stage.key)
+        job.lease.release()
+        self.estimator.remove(job.stage)
+        self.watcher.say(f"another harness took over {job.stage.title}: this one was away for too long")
+        self.want(job.stage)
 
     def built(self, stage: Stage) -> None:
         """Free the stages that waited for this one, and finish the cells that end in it."""
@@ -454,8 +479,8 @@ class Runner:
         if told.kind == "interrupted":
             self.want(job.stage)
             return
-        if told.kind == "killed" and self.tries[key] < TRIES and self.stopping is None:
-            self.watcher.retried(job.stage, told.told, job.attempt + 1)
+        if told.kind == "killed" and told.again and self.tries[key] < TRIES and self.stopping is None:
+            self.watcher.retried(job.stage, told.told, len(self.store.attempts(key)) + 1)
             self.want(job.stage)
             return
         if told.kind not in KEPT:
@@ -479,7 +504,9 @@ class Runner:
             self.watcher.say(f"the artefact {key[:8]} is broken ({problem}); it is built again, and kept in {where}")
 
     def note(self, job: Running, told: Failure, seconds: float) -> None:
-        """Keep how an attempt ended, and its log."""
+        """Keep how an attempt ended, and its log; not of one that was ended before it began."""
+        if told.kind in {"killed", "interrupted"} and not processes.began(job.scratch):
+            return
         self.store.note_attempt(job.stage.key, {
             "attempt": job.attempt, "reason": told.kind, "message": redact(told.told), "seconds": round(seconds, 3),
             "usd": job.progress().get("usd"), "ended": records.now(), "host": platform.node(), "log": told.log,
@@ -509,10 +536,21 @@ class Runner:
 
     def end_all(self) -> None:
         """End what runs. What it has kept so far is found by the next attempt."""
+        if self.engine.outlives:
+            for job in [j for j in self.running.values() if self.is_lost(j)]:
+                self.let_go(job)
         try:
             self.engine.close()
         finally:
             for job in self.running.values():
+                place = self.engine.runs_on(job.scratch)
+                if place is not None:
+                    self.watcher.say(
+                        f"{job.stage.title}: {place} was cancelled and has not ended yet; the next run on this store "
+                        "finds it, or clears away what is left of it"
+                    )
+                    job.lease.release()
+                    continue
                 if self.store.has(job.stage.key):
                     self.store.settle(job.stage.key)
                 else:
@@ -520,7 +558,7 @@ class Runner:
                     log = last_lines(job.scratch / "artefact" / "log.txt")
                     told = Failure("interrupted", "interrupted: the run was ended", log)
                     with contextlib.suppress(OSError):  # on a full disk, that is what is told, and the rest is let go
-                        self.note(job, told, time.monotonic() - job.began)
+                        self.note(job, told, job.seconds())
                 self.store.discard(job.scratch)
                 job.lease.release()
 

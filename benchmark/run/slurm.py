@@ -6,10 +6,12 @@ is an accounting database (`benchmark.run.slurm_jobs`): it is needed nowhere.
 """
 
 import contextlib
+import fnmatch
 import json
 import logging
 import math
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -29,13 +31,30 @@ MARGIN = 3  # minutes that SLURM lends beside those of the stage, which ends its
 MARGIN_GIB = 1.0  # that SLURM lends beside those of the stage
 WARN = 30  # seconds before the end of SLURM's own time limit at which the stage is told
 GRACE = 20.0  # seconds that jobs have to end when the harness does
-SETTLE = 3  # looks at SLURM after a job's end within which its last words may come, on a slow file system
+CANCEL_PAUSE = 3.0  # seconds after which a job that has not ended is cancelled again
+SETTLE_SHORT = 5.0  # the same, where SLURM tells why it has ended
+FULL_PAUSE = 60.0  # seconds after which a SLURM that was full is tried again, though no job of ours has ended
+SUBMITTING = 60.0  # seconds that sbatch may take
 PATIENCE = 900.0  # seconds for which a submission is tried again while SLURM does not answer
-TRANSIENT = (
+SILENT = (
     "unable to contact slurm controller", "socket timed out", "connection refused", "resource temporarily unavailable",
     "temporarily unable", "zero bytes were transmitted", "slurm backup controller", "communication connection failure",
-    "maxsubmitjob", "submit limit", "qosmaxsubmit", "transport endpoint",
+    "transport endpoint",
 )  # fmt: skip
+ALONG = (
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_*", "TZ",
+    "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME",
+    "PYTHON*", "VIRTUAL_ENV", "CONDA_*", "LD_LIBRARY_PATH", "LD_PRELOAD",
+    "CUDA_*", "CUBLAS_*", "CUDNN_*", "NVIDIA_*", "NCCL_*", "OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*",
+    "TORCH*", "PYTORCH_*",
+    "CDNER_*", "HF_*", "OPENAI_*", "TRANSFORMERS_*", "TOKENIZERS_*",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+    "SSL_CERT_*", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE",
+    "BASH_ENV", "BASH_FUNC_module*", "BASH_FUNC_ml*", "BASH_FUNC__module*", "MODULE*", "LMOD_*", "__LMOD_*",
+    "_ModuleTable*", "LOADEDMODULES", "_LMFILES_*",
+    *slurm_jobs.OURS,
+)  # fmt: skip
+# variables that jobs are given: what stages read, where programs lie, and what `module` needs
 
 
 @dataclass(frozen=True)
@@ -51,6 +70,7 @@ class SlurmOptions:
     setup            lines of shell that run before the stage: modules, a virtual environment
     poll_seconds     between two looks at SLURM
     python           the interpreter on the nodes; None: this one
+    env              variables that jobs are given beside those that go along anyway, by name; `WANDB_*` too
     sbatch           further parameters of `sbatch`, by their long names
     """
 
@@ -66,10 +86,14 @@ class SlurmOptions:
     setup: tuple[str, ...] = ()
     poll_seconds: float = 5.0
     python: str | None = None
+    env: tuple[str, ...] = ()
     sbatch: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "setup", (self.setup,) if isinstance(self.setup, str) else tuple(self.setup))
+        for name, lines in (("setup", "lines of shell"), ("env", "names of variables")):
+            object.__setattr__(self, name, _texts(name, getattr(self, name), lines))
+        if self.sbatch is None:
+            object.__setattr__(self, "sbatch", {})
         for name in ("partition", "account", "qos", "constraint", "python"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value):
@@ -82,8 +106,6 @@ class SlurmOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise _wrong(name, value, f"a whole number, {least} or more")
-        if not all(isinstance(line, str) for line in self.setup):
-            raise _wrong("setup", list(self.setup), "lines of shell")
         if not isinstance(self.sbatch, Mapping) or not all(isinstance(name, str) for name in self.sbatch):
             raise _wrong("sbatch", self.sbatch, "parameters of sbatch by their names")
 
@@ -101,6 +123,14 @@ class SlurmOptions:
         return cls(**(given or {}))
 
 
+def _texts(name: str, value: object, expected: str) -> tuple[str, ...]:
+    """Return one text or several as a tuple; nothing is none."""
+    found = () if value is None else (value,) if isinstance(value, str) else value
+    if not isinstance(found, (list, tuple)) or not all(isinstance(line, str) for line in found):
+        raise _wrong(name, value, expected)
+    return tuple(found)
+
+
 def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
@@ -114,6 +144,10 @@ def _wrong(name: str, value: object, expected: str) -> EngineError:
 
 class Busy(Exception):
     """SLURM does not take the job now; it may later."""
+
+
+class Full(Busy):
+    """SLURM takes no more jobs of this user until some have ended."""
 
 
 def check() -> str:
@@ -146,6 +180,7 @@ def parameters(options: SlurmOptions, scratch: Path, *, after: Iterable[str] = (
     gib = request["limits"].get("gib")
     gpus = options.gpus_per_stage if request.get("needs", "gpu") == "gpu" else 0
     memory = options.mem_gib if gib is None else gib + MARGIN_GIB
+    cores = request["threads"]
     minutes = minutes_of(options, scratch)
     more: dict[str, Any] = {"requeue" if requeue else "no-requeue": True, **options.sbatch}
     depends = list(after)
@@ -159,12 +194,12 @@ def parameters(options: SlurmOptions, scratch: Path, *, after: Iterable[str] = (
         "qos": options.qos,
         "constraint": options.constraint,
         "mem": None if memory is None else f"{math.ceil(memory * 1024)}M",
-        "cpus_per_task": options.cpus_per_task,
+        "cpus_per_task": cores,
         "gpus_per_node": gpus or None,
         "setup": list(options.setup) or None,
         "signal_delay_s": WARN,
         "dependency": f"afterok:{':'.join(depends)}" if depends else None,
-        "srun_args": [f"--cpus-per-task={options.cpus_per_task}"],  # srun does not take it from the job since 22.05
+        "srun_args": [f"--cpus-per-task={cores}"],  # srun does not take it from the job since 22.05
         "additional_parameters": more,
     }
     time_limit = None if minutes is None else math.ceil(minutes) + MARGIN
@@ -182,60 +217,79 @@ def submit(
 ) -> Job:
     """Submit the stage in a scratch folder. Returns its job, also left there as `slurm.json`.
 
-    A submission that was cut off is found by its name and not made twice. Raises Busy where SLURM does not answer or
-    takes no more jobs now, EngineError where it refuses this one.
+    A submission that was cut off is found by its name and not made twice. Raises Busy where SLURM does not answer, Full
+    where it takes no more jobs now, EngineError where it refuses this one.
     """
-    import submitit
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
-
-    logging.getLogger("submitit").setLevel(logging.ERROR)
     job = slurm_jobs.job_in(scratch)
     told = parameters(options, scratch, after=after, requeue=detached)
     if job is None:
-        job = Job(scratch, told["job_name"], None, cluster, detached, time.time())
+        job = Job(scratch, told["job_name"], None, cluster, detached, time.time(), os.getuid())
         job.write()
     else:  # tried before: SLURM may have heard it
         try:
-            known = slurm_jobs.find(job.name)
+            known = slurm_jobs.numbered(job)
         except slurm_jobs.Unheard:
             raise Busy("SLURM does not answer") from None
         if known is not None:
-            job = replace(job, id=known.id)
-            job.write()
-            return job
+            return known
+        job = replace(job, submitted=time.time())
+        job.write()
+    script = write_script(options, scratch, told)
+    answer = slurm_jobs.call("sbatch", str(script), environment=environment(options), seconds=SUBMITTING)
+    if answer is None:
+        raise Busy("SLURM does not answer")
+    number = re.search(r"\bjob (\d+)", answer.stdout)
+    if answer.returncode == 0 and number is not None:
+        job = replace(job, id=number[1])
+        job.write()
+        return job
+    lines = (answer.stderr or answer.stdout).splitlines()
+    said = " ".join(line for line in lines if "error" in line.lower()) or " ".join(lines)
+    if is_full(said):
+        raise Full(said)
+    if answer.returncode == 0 or any(text in said.lower() for text in SILENT):
+        raise Busy(said)
+    raise EngineError(f"sbatch refuses the stage {told['comment'].removeprefix('cdner: ')}: {said}")
+
+
+def is_full(said: str) -> bool:
+    """Return whether sbatch takes no more jobs of this user for now. The same words tell of other limits too.
+
+    >>> is_full("sbatch: error: QOSMaxSubmitJobPerUserLimit sbatch: error: Job violates policy (job submit limit)")
+    True
+    >>> is_full("sbatch: error: QOSMaxWallDurationPerJobLimit sbatch: error: Job violates policy (job submit limit)")
+    False
+    """
+    named = re.findall(r"error: ((?:Assoc|QOS)\w+)", said)
+    return any("SubmitJob" in limit for limit in named) if named else "submit limit" in said.lower()
+
+
+def write_script(options: SlurmOptions, scratch: Path, told: Mapping[str, Any]) -> Path:
+    """Write what sbatch is given, beside the logs of the job. Returns the file.
+
+    The job runs the stage entry point, which needs nothing but the scratch folder: whenever SLURM has heard of a job,
+    it can run, though the answer of sbatch was lost.
+    """
+    import submitit
+
+    logging.getLogger("submitit").setLevel(logging.ERROR)
     folder = scratch / "slurm"
     folder.mkdir(exist_ok=True)
+    executor = submitit.SlurmExecutor(folder=folder)
+    executor.update_parameters(**told)
+    minutes = minutes_of(options, scratch)
     python = options.python or f"{shlex.quote(sys.executable)} -P"
-    executor = submitit.SlurmExecutor(folder=folder, python=python)
-    try:
-        executor.update_parameters(**told)
-        made = executor.submit(in_job, str(scratch), minutes_of(options, scratch))
-    except (FailedJobError, FailedSubmissionError) as error:
-        said = " ".join(line for line in str(error).splitlines() if "error" in line.lower()) or str(error)
-        if any(text in str(error).lower() for text in TRANSIENT):
-            raise Busy(said) from None
-        raise EngineError(f"sbatch refuses the stage {told['comment'].removeprefix('cdner: ')}: {said}") from None
-    job = replace(job, id=made.job_id)
-    job.write()
-    return job
+    command = [python, "-u -m benchmark.run.worker", shlex.quote(str(scratch.absolute()))]
+    script = folder / "job.sh"
+    text = executor._make_submission_file_text(" ".join([*command, *([f"{minutes!r}"] if minutes else [])]), "")
+    script.write_text(text, encoding="utf8")
+    return script
 
 
-def in_job(scratch: str, minutes: float | None) -> None:
-    """Run the stage of a job, in the job. Does not return: submitit's own result would be written beside a stage that
-    its harness may have cleared away."""
-    from benchmark.run.worker import alone
-
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    code = 1
-    try:
-        code = alone(Path(scratch), minutes)
-    except BaseException:  # noqa: BLE001 - told in the job's error log
-        import traceback
-
-        traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+def environment(options: SlurmOptions) -> dict[str, str]:
+    """Return the variables that jobs are given; what else a login shell knows, its secrets too, stays there."""
+    names = [*ALONG, *options.env]
+    return {n: value for n, value in os.environ.items() if any(fnmatch.fnmatchcase(n, name) for name in names)}
 
 
 def cancel(jobs: Iterable[Job]) -> None:
@@ -261,6 +315,8 @@ class SlurmEngine(Engine):
     tell      called with a line that a person should know
     """
 
+    outlives = True
+
     def __init__(
         self, options: SlurmOptions | Mapping[str, Any], slots: int | None = None, threads: int | None = None,
         *, tell: Callable[[str], None] = lambda _: None,
@@ -271,11 +327,16 @@ class SlurmEngine(Engine):
         self.tell = tell
         self._cluster: str | None = None
         self._running: dict[Path, Job] = {}
-        self._unheard: dict[Path, float] = {}  # not submitted yet, for SLURM does not take them; since when
+        self._waiting: dict[Path, None] = {}  # not submitted yet, as far as is known here
+        self._stopping: set[Path] = set()  # that were cancelled, and have not ended yet
         self._stopped: list[Ending] = []  # that were never submitted
+        self._left: dict[Path, Job] = {}  # that may run on although the engine is closed
         self._states: dict[str, State] = {}
         self._silent_since: float | None = None
-        self._over: dict[Path, int] = {}  # looks at which a job was over that has told nothing
+        self._refused_since: float | None = None  # no job is taken, and nothing of ours runs that could make room
+        self._refused = False  # whether that was told
+        self._not_before = -math.inf  # when a SLURM that was full is tried again
+        self._over: dict[Path, float] = {}  # since when a job is over whose last words have not come
         self._asking: Future[dict[str, State] | None] | None = None
         self._asked = -math.inf
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="squeue")
@@ -285,59 +346,88 @@ class SlurmEngine(Engine):
         if self._cluster is None:
             self._cluster = check()
 
+    # ---- how stages become jobs
+
     def start(self, scratch: Path) -> None:
-        """Submit a stage. While SLURM does not answer, it is tried again at each look."""
+        """Submit a stage. While SLURM takes none, it waits behind those that wait already."""
         self.warm()
+        self._waiting[scratch] = None
+        if len(self._waiting) == 1:
+            self._submit()
+
+    def _submit(self) -> None:
+        """Submit what waits, in its order, until SLURM takes no more."""
         assert self._cluster is not None
-        try:
-            self._running[scratch] = submit(self.options, scratch, self._cluster)
-        except Busy as error:
-            self.tell(f"SLURM takes no jobs now ({error}); tried again every {self.options.poll_seconds:g} seconds")
-            self._unheard[scratch] = time.monotonic()
+        for scratch in list(self._waiting):
+            try:
+                self._running[scratch] = submit(self.options, scratch, self._cluster)
+            except Busy as error:
+                self._take_no(error)
+                return
+            del self._waiting[scratch]
+            self._refused_since, self._refused = None, False
+
+    def _take_no(self, error: Busy) -> None:
+        """Take note that a submission was refused. Raises EngineError where that lasts, and nobody can tell its end.
+
+        While jobs of ours make it full, SLURM takes the next when one of them has ended.
+        """
+        now = time.monotonic()
+        if isinstance(error, Full) and self._running:
+            self._refused_since, self._not_before = None, now + FULL_PAUSE
+        elif self._refused_since is None:
+            self._refused_since = now
+        elif now - self._refused_since > PATIENCE:
+            raise EngineError(f"SLURM has taken no jobs for {PATIENCE / 60:.0f} minutes: {error}") from None
+        if not self._refused:
+            self._refused = True
+            again = "when one has ended" if self._not_before > now else f"every {self.options.poll_seconds:g} seconds"
+            self.tell(f"SLURM takes no jobs now ({error}); tried again {again}")
 
     def adopt(self, scratch: Path) -> bool:
-        """Take over a job that runs on although its harness is gone; none that was detached."""
+        """Take over a job of this user that runs on although its harness is gone; none that was detached."""
         job = slurm_jobs.job_in(scratch)
-        if job is None or job.detached or not slurm_jobs.lives(job):
+        if job is None or job.detached or not job.ours or not slurm_jobs.lives(job):
             return False
         self.warm()
         if job.cluster != self._cluster:
             return False
-        if job.id is None:
-            try:
-                found = slurm_jobs.find(job.name)
-            except slurm_jobs.Unheard:
-                return False
-            if found is None:
-                return False
-            job = replace(job, id=found.id)
-            job.write()
-        self._running[scratch] = job
+        try:
+            known = slurm_jobs.numbered(job)
+        except slurm_jobs.Unheard:
+            return False
+        if known is None:
+            return False
+        self._running[scratch] = known
         return True
+
+    # ---- how they end
 
     def wait(self, seconds: float) -> list[Ending]:
         """Return what has ended, by its own word or SLURM's."""
         deadline = time.monotonic() + seconds
         while True:
             looked = self._look()
-            found = [e for job in list(self._running.values()) if (e := self._ending(job, looked)) is not None]
+            found = [e for job in list(self._running.values()) if (e := self._ending(job)) is not None]
             for ending in found:
-                self._forget(ending.scratch)
+                self.forget(ending.scratch)
+            if looked:
+                self._stop_again()
             found.extend(self._stopped)
             self._stopped.clear()
-            if looked:
-                self._submit_again()
+            if looked and self._waiting and time.monotonic() >= self._not_before:
+                self._submit()
             left = deadline - time.monotonic()
             if found or left <= 0:
                 return found
             time.sleep(min(0.05, left))
 
     def _look(self) -> bool:
-        """Take what SLURM has answered, and ask again when it is time. Returns whether an answer has come."""
+        """Take what SLURM has answered, and ask again when it is time. Returns whether it was time to."""
         came = False
         if self._asking is not None and self._asking.done():
             found, self._asking = self._asking.result(), None
-            came = found is not None
+            came = True
             if found is None and self._silent_since is None:
                 self._silent_since = time.time()
                 self.tell("SLURM does not answer; jobs are waited for")
@@ -346,68 +436,107 @@ class SlurmEngine(Engine):
                     self.tell(f"SLURM answers again, after {time.time() - self._silent_since:.0f} seconds")
                 self._silent_since = None
                 self._states = found
-            elif self._unheard:
-                came = True  # their patience ends
         now = time.monotonic()
-        if self._asking is None and now - self._asked >= self.options.poll_seconds and (self._running or self._unheard):
+        if self._asking is None and now - self._asked >= self.options.poll_seconds and (self._running or self._waiting):
             self._asked = now
             ids = [job.id for job in self._running.values() if job.id is not None]
             self._asking = self._pool.submit(slurm_jobs.states, ids)
         return came
 
-    def _ending(self, job: Job, looked: bool) -> Ending | None:
-        """Return how a job ended; None where it has not."""
+    def _ending(self, job: Job) -> Ending | None:
+        """Return how a job ended; None where it has not, or what it has left may still come."""
         told = slurm_jobs.ended(job.scratch)
-        if told is not None and (told["code"] == 0 or told["over"] or slurm_jobs.speaks(job.scratch)):
+        if told is not None and told["code"] == 0:
+            come = slurm_jobs.published(job.scratch) or self._settled(job, slurm_jobs.SETTLE)
+            return slurm_jobs.ending(job, None) if come else None
+        if told is not None and (told["over"] or slurm_jobs.speaks(job.scratch)):
             return slurm_jobs.ending(job, None)
         state = None if job.id is None else self._states.get(job.id)
         if state is None or not state.over:
             return None  # it runs, or has just ended and SLURM will say why
-        if told is None and looked:
-            self._over[job.scratch] = self._over.get(job.scratch, 0) + 1
-        if told is None and self._over.get(job.scratch, 0) < SETTLE:
-            return None
+        if told is None:
+            known = slurm_jobs.reason(job, state) is not None
+            if not self._settled(job, SETTLE_SHORT if known else slurm_jobs.SETTLE):
+                return None
         return slurm_jobs.ending(job, state)
 
-    def _submit_again(self) -> None:
-        for scratch, since in list(self._unheard.items()):
-            assert self._cluster is not None
-            try:
-                self._running[scratch] = submit(self.options, scratch, self._cluster)
-            except Busy as error:
-                if time.monotonic() - since > PATIENCE:
-                    raise EngineError(f"SLURM has taken no jobs for {PATIENCE / 60:.0f} minutes: {error}") from None
-                return
-            del self._unheard[scratch]
+    def _settled(self, job: Job, seconds: float) -> bool:
+        """Return whether a job has been over for so long that what it left has come, also over a slow file system."""
+        now = time.monotonic()
+        return now - self._over.setdefault(job.scratch, now) >= seconds
 
-    def _forget(self, scratch: Path) -> None:
-        job = self._running.pop(scratch)
+    def forget(self, scratch: Path) -> None:
+        """Let go of a job: it has ended, or another harness waits for it now."""
+        job = self._running.pop(scratch, None)
+        self._waiting.pop(scratch, None)
         self._over.pop(scratch, None)
-        if job.id is not None:
+        self._stopping.discard(scratch)
+        self._not_before = -math.inf  # it may have made room
+        if job is not None and job.id is not None:
             self._states.pop(job.id, None)
 
+    # ---- how they are ended
+
     def stop(self, scratch: Path) -> None:
-        """Cancel a stage's job."""
+        """Cancel a stage's job; again at each look, until SLURM has heard it."""
+        if scratch in self._waiting:
+            del self._waiting[scratch]
+            job = slurm_jobs.job_in(scratch)
+            if job is None:
+                self._stopped.append(Ending(scratch, -15))
+                return
+            self._running[scratch] = job  # SLURM may have heard it after all
         if scratch in self._running:
+            self._stopping.add(scratch)
             cancel([self._running[scratch]])
-        elif scratch in self._unheard:
-            del self._unheard[scratch]
-            slurm_jobs.call("scancel", f"--name=cdner-{scratch.name}")  # SLURM may have heard it after all
-            self._stopped.append(Ending(scratch, -15))
+
+    def _stop_again(self) -> None:
+        for scratch in list(self._stopping):
+            with contextlib.suppress(slurm_jobs.Unheard):
+                job = slurm_jobs.numbered(self._running[scratch])
+                if job is None:
+                    self.forget(scratch)
+                    self._stopped.append(Ending(scratch, -15))
+                    continue
+                self._running[scratch] = job
+                state = self._states.get(job.id or "")
+                if state is None or not state.over:
+                    cancel([job])
 
     def close(self) -> None:
-        """Cancel all jobs, and wait a while until they have ended."""
-        for scratch in list(self._unheard):
-            self.stop(scratch)
-        left = list(self._running.values())
-        cancel(left)
-        deadline = time.monotonic() + GRACE
-        while left and time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                found = slurm_jobs.states(job.id for job in left if job.id is not None)
-                if found is None:
-                    break
-                left = [job for job in left if job.id in found and not found[job.id].over]
-            time.sleep(min(0.2, self.options.poll_seconds))
+        """Cancel all jobs, and wait a while until they have ended. What SLURM does not say to be over runs on."""
+        left = {scratch: job for scratch in self._waiting if (job := slurm_jobs.job_in(scratch)) is not None}
+        left.update(self._running)
+        self._left.update(left)
+        self._waiting.clear()
         self._running.clear()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        try:
+            if left:
+                self._end_all()
+        finally:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _end_all(self) -> None:
+        deadline, again = time.monotonic() + GRACE, -math.inf
+        while self._left and time.monotonic() < deadline:
+            if time.monotonic() >= again:
+                again = time.monotonic() + CANCEL_PAUSE
+                cancel(self._left.values())
+            try:
+                known = {scratch: slurm_jobs.numbered(job) for scratch, job in self._left.items()}
+            except slurm_jobs.Unheard:
+                return
+            states = slurm_jobs.states(job.id for job in known.values() if job is not None and job.id is not None)
+            if states is None:
+                return
+            for scratch, job in known.items():
+                if job is None or slurm_jobs.at_its_end(scratch) or states[job.id or ""].over:
+                    del self._left[scratch]
+                else:
+                    self._left[scratch] = job
+            if self._left:
+                time.sleep(min(0.2, self.options.poll_seconds))
+
+    def runs_on(self, scratch: Path) -> str | None:
+        """Return what to call a job that was cancelled when the engine was closed, and may run on."""
+        return self._left[scratch].called if scratch in self._left else None

@@ -11,12 +11,13 @@ import math
 import os
 import subprocess
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmark.files import write_whole
+from benchmark.run import processes
 from benchmark.run.engine import Ending
 
 MARKER, ENDED = "slurm.json", "ended.json"
@@ -29,7 +30,10 @@ GONE = "GONE"  # neither squeue nor sacct knows the job
 ANSWER = 30.0  # seconds within which SLURM has to answer
 FRESH = 5.0  # seconds that an answer counts
 SILENCE = 10.0  # seconds after which a SLURM that did not answer is asked for its name again
+SETTLE = 60.0  # seconds after a job's end within which what it left may come: a file system keeps old listings as long
 UNDER_WAY = 20.0  # seconds that a submission may take whose number nobody knows yet
+FOREIGN = ("SLURM_", "SLURMD_", "SRUN_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_", "SUBMITIT_")
+OURS = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_SACK_KEY", "SLURM_SACK_JWKS")  # where, and as whom
 NO_MEMORY = ("exceeded memory limit", "exceeded job memory limit", "oom-kill", "oom_kill", "out of memory")
 
 
@@ -42,6 +46,7 @@ class Job:
     cluster    whose job it is
     detached   whether no harness waits for it
     submitted  seconds since 1970
+    uid        of whoever submitted it; None: not written down
     """
 
     scratch: Path
@@ -50,11 +55,17 @@ class Job:
     cluster: str
     detached: bool
     submitted: float
+    uid: int | None = None
 
     def write(self) -> None:
         """Leave it in the scratch folder."""
         told = {name: value for name, value in asdict(self).items() if name != "scratch"}
         write_whole(self.scratch / MARKER, json.dumps(told))
+
+    @property
+    def ours(self) -> bool:
+        """Return whether this user has submitted it, and may end it."""
+        return self.uid is None or self.uid == os.getuid()
 
     @property
     def called(self) -> str:
@@ -122,30 +133,56 @@ class Unheard(Exception):
     """SLURM cannot be asked now."""
 
 
-def call(*command: str) -> "subprocess.CompletedProcess[str] | None":
-    """Run a command of SLURM's. Returns None where there is none such here, or it does not answer."""
+def call(
+    *command: str, environment: Mapping[str, str] | None = None, seconds: float = ANSWER
+) -> "subprocess.CompletedProcess[str] | None":
+    """Run a command of SLURM's. Returns None where there is none such here, or it does not answer.
+
+    environment   of the command; None: `clean` of this process
+    """
     try:
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=ANSWER, check=False, stdin=subprocess.DEVNULL
-        )
+            command, capture_output=True, text=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL,
+            env=clean(os.environ) if environment is None else environment,
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
 
 
-_CLUSTER: dict[str, tuple[float, str | None]] = {}  # configuration -> when it was asked for, the cluster's name
+def clean(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment without what changes the answers of SLURM's commands, or is of the job that this runs in.
+
+    >>> clean({"HOME": "/home/ada", "SQUEUE_PARTITION": "gpu", "SLURM_JOB_ID": "7", "SLURM_CONF": "/etc/slurm.conf"})
+    {'HOME': '/home/ada', 'SLURM_CONF': '/etc/slurm.conf'}
+    """
+    return {name: value for name, value in environment.items() if name in OURS or not name.startswith(FOREIGN)}
+
+
+_CONFIGURED: dict[str, tuple[float, dict[str, str]]] = {}  # file -> when it was asked for, what SLURM is told there
+
+
+def _configured(name: str) -> str | None:
+    """Return what the SLURM that commands here speak to is told under a name; None where it does not answer."""
+    file = os.environ.get("SLURM_CONF", "")
+    at, known = _CONFIGURED.get(file, (-math.inf, {}))
+    if not known and time.monotonic() - at >= SILENCE:
+        answer = call("scontrol", "show", "config")
+        if answer is not None and answer.returncode == 0:
+            lines = (line.partition("=") for line in answer.stdout.splitlines())
+            known = {what.strip(): value.strip() for what, _, value in lines}
+        _CONFIGURED[file] = (time.monotonic(), known)
+    return known.get(name)
 
 
 def cluster() -> str | None:
     """Return the name of the cluster that commands here speak to; None where it does not answer."""
-    named = os.environ.get("SLURM_CONF", "")
-    at, known = _CLUSTER.get(named, (-math.inf, None))
-    if known is None and time.monotonic() - at >= SILENCE:
-        answer = call("scontrol", "show", "config")
-        if answer is not None and answer.returncode == 0:
-            lines = (line.partition("=") for line in answer.stdout.splitlines())
-            known = next((value.strip() for name, _, value in lines if name.strip() == "ClusterName"), None)
-        _CLUSTER[named] = (time.monotonic(), known)
-    return known
+    return _configured("ClusterName")
+
+
+def lists(job: Job) -> bool:
+    """Return whether SLURM would list a job if there were one: it may hide those of other users (`PrivateData`)."""
+    hidden = _configured("PrivateData")
+    return job.ours or (hidden is not None and not {"jobs", "all"} & set(hidden.split(",")))
 
 
 def states(ids: Iterable[str]) -> dict[str, State] | None:
@@ -168,6 +205,21 @@ def find(name: str) -> State | None:
     if found is None:
         raise Unheard
     return max(found.values(), key=lambda state: int(state.id), default=None)
+
+
+def numbered(job: Job) -> Job | None:
+    """Return a job with its number, found by its name where that was not written down; None where there is none yet.
+
+    Raises Unheard where SLURM cannot be asked.
+    """
+    if job.id is not None:
+        return job
+    found = find(job.name)
+    if found is None:
+        return None
+    job = replace(job, id=found.id)
+    job.write()
+    return job
 
 
 def _squeue(*which: str) -> dict[str, State] | None:
@@ -212,15 +264,20 @@ class Asked:
             except Unheard:
                 return None
             under_way = time.time() - job.submitted < UNDER_WAY
-            return found or State(job.name, "PENDING" if under_way else GONE)
+            return found or self._gone(job, State(job.name, "PENDING" if under_way else GONE))
         state = self.known.get(job.id)
         if state is not None and state.over:
-            return state
+            return self._gone(job, state)
         if job.id not in self.known or time.monotonic() - self.at >= FRESH:
             self.known.setdefault(job.id, None)
             self.at = time.monotonic()
             self.known.update(states(i for i, s in self.known.items() if s is None or not s.over) or {})
-        return self.known[job.id]
+        state = self.known[job.id]
+        return state and self._gone(job, state)
+
+    def _gone(self, job: Job, state: State) -> State | None:
+        """Return a state, but None for another user's job that is not listed, where such jobs are hidden."""
+        return None if state.state == GONE and not lists(job) else state
 
 
 ASKED = Asked()
@@ -229,7 +286,7 @@ ASKED = Asked()
 def lives(job: Job) -> bool:
     """Return whether a job is queued or runs; also where that cannot be asked from here."""
     if at_its_end(job.scratch):
-        return False
+        return arriving(job.scratch)
     state = ASKED.state(job)
     return state is None or not state.over
 
@@ -242,7 +299,7 @@ def standing(root: Path) -> dict[str, tuple[str, bool]]:
     for job in jobs:
         if lives(job):
             state = ASKED.state(job)
-            runs = began(job.scratch) if state is None else not state.waits
+            runs = processes.began(job.scratch) if state is None else not state.waits
             found[job.scratch.name] = (job.called, runs)
     return found
 
@@ -262,6 +319,27 @@ def ending(job: Job, state: State | None) -> Ending:
     if over is None and told["code"] != 0 and not speaks(job.scratch):
         over = said or _from_log(job) or told.get("signal")
     return Ending(job.scratch, told["code"], over, told["seconds"])
+
+
+def reason(job: Job, state: State) -> str | None:
+    """Return why a job has ended that has told nothing itself; None where neither SLURM nor its log says so."""
+    return words(job, state) or _from_log(job)
+
+
+def arriving(scratch: Path) -> bool:
+    """Return whether a stage has just told that it ended well, and its artefact cannot be seen yet."""
+    told = ended(scratch)
+    if told is None or told["code"] != 0 or published(scratch):
+        return False
+    try:
+        return time.time() - (scratch / ENDED).stat().st_mtime < SETTLE
+    except OSError:
+        return False
+
+
+def published(scratch: Path) -> bool:
+    """Return whether the artefact of a stage can be seen in its store."""
+    return (scratch.parent.parent / "stages" / scratch.name.partition(".")[0] / "manifest.json").is_file()
 
 
 def speaks(scratch: Path) -> bool:
@@ -285,11 +363,6 @@ def words(job: Job, state: State) -> str | None:
         "BOOT_FAIL": f"killed: the node of {job.called} did not start{where}",
         "PREEMPTED": f"killed: {job.called} had to give way to another",
     }.get(state.state)
-
-
-def began(scratch: Path) -> bool:
-    """Return whether the stage of a job has begun to run."""
-    return (scratch / "process.json").is_file() or (scratch / ENDED).is_file()
 
 
 def last_words(job: Job) -> str:

@@ -306,6 +306,37 @@ def code(step: Callable[..., None]) -> dict[str, Any]:
     return found
 
 
+def sources(step: Callable[..., None]) -> dict[str, tuple[int, int]]:
+    """Return the files that stand for a step's code, each with what `stamp` said when it was first read.
+
+    While all of them are as they were, so is the code: to ask for that takes less than to read them again.
+    """
+    code(step)
+    file = _file(step)
+    files = set(_reached(file))
+    if step.__module__.split(".")[0] != "benchmark":
+        files |= {file, *_beside(file, step.__module__).values()}
+    return {str(path): _STAMPS[path] for path in sorted(files)}
+
+
+def stamp(file: Path) -> tuple[int, int]:
+    """Return what tells a file that was written anew: the time of that, and its size. (0, 0): there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+_STAMPS: dict[Path, tuple[int, int]] = {}
+
+
+def _text(file: Path) -> str:
+    """Return a file's text, and keep what it was stamped with before it was read."""
+    _STAMPS.setdefault(file, stamp(file))
+    return file.read_text(encoding="utf8")
+
+
 @lru_cache(maxsize=256)
 def _file(step: Callable[..., None]) -> Path:
     return Path(inspect.getfile(step))
@@ -318,7 +349,7 @@ def _beside(file: Path, module: str) -> dict[str, Path]:
     waiting = [(file, module)]
     while waiting:
         current, its_name = waiting.pop()
-        for name in _imported(ast.parse(current.read_text(encoding="utf8")), its_name):
+        for name in _imported(ast.parse(_text(current)), its_name):
             path = _source_of(name)
             if path is None or path == file or path.name == "__init__.py" or name in found:
                 continue
@@ -342,7 +373,7 @@ def _source_of(name: str) -> Path | None:
 @lru_cache(maxsize=256)
 def _file_hash(file: Path) -> str:
     """Return a hash of all that a file defines, without comments and docstrings."""
-    nodes = [ast.unparse(_bare(node)) for node in ast.parse(file.read_text(encoding="utf8")).body]
+    nodes = [ast.unparse(_bare(node)) for node in ast.parse(_text(file)).body]
     return hashlib.sha256("\n".join(nodes).encode()).hexdigest()[:32]
 
 
@@ -365,7 +396,7 @@ def _imported(tree: ast.Module, module: str = "") -> list[str]:
 @lru_cache(maxsize=256)
 def tree_hash(file: Path, name: str) -> str:
     """Return a hash of a top-level definition of a file and of the same file's definitions that it reaches."""
-    tree = ast.parse(file.read_text(encoding="utf8"))
+    tree = ast.parse(_text(file))
     defined = _definitions(tree)
     if name not in defined:
         raise PlanError(f"{file}: the step {name!r} is no top-level function of this file; move it there.")
@@ -426,24 +457,26 @@ def _bare(node: ast.stmt) -> ast.stmt:
 @lru_cache(maxsize=256)
 def versions(file: Path) -> tuple[tuple[str, int], ...]:
     """Return the declared VERSION of every module of `benchmark` that a file reaches by imports, itself included."""
-    found: dict[str, int] = {}
-    seen: set[Path] = set()
+    declared = (_module_facts(path)[0] for path in _reached(file))
+    return tuple(sorted(dict(found for found in declared if found is not None).items()))
+
+
+@lru_cache(maxsize=256)
+def _reached(file: Path) -> tuple[Path, ...]:
+    """Return the files of `benchmark` that a file reaches by imports, itself included."""
+    seen: dict[Path, None] = {}
     waiting = [file]
     while waiting:
         current = waiting.pop()
-        if current in seen:
-            continue
-        seen.add(current)
-        declared, imported = _module_facts(current)
-        if declared is not None:
-            found[declared[0]] = declared[1]
-        waiting.extend(imported)
-    return tuple(sorted(found.items()))
+        if current not in seen:
+            seen[current] = None
+            waiting.extend(_module_facts(current)[1])
+    return tuple(seen)
 
 
 @lru_cache(maxsize=256)
 def _module_facts(file: Path) -> tuple[tuple[str, int] | None, tuple[Path, ...]]:
-    tree = ast.parse(file.read_text(encoding="utf8"))
+    tree = ast.parse(_text(file))
     declared = None
     root = Path(__file__).resolve().parent.parent
     for node in tree.body:

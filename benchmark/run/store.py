@@ -37,7 +37,7 @@ from benchmark import paths
 from benchmark.corpus.corpus import Split
 from benchmark.errors import StoreError
 from benchmark.files import sync, write_whole
-from benchmark.run.stage import Stage, pack
+from benchmark.run.stage import Stage, pack, sources
 
 MANIFEST = "manifest.json"
 FOLDERS = ("stages", "splits", "encoded", "partial", "attempts", "failed", "leases", "scratch", "boards")
@@ -190,6 +190,7 @@ class Store:
             "step": stage.name,
             "inputs": {name: pack(value) for name, value in stage.inputs.items()},
             "ingredients": stage.ingredients,
+            "sources": sources(stage.step),
             "title": stage.title,
             "size": stage.size,
             "threads": threads,
@@ -295,6 +296,12 @@ class Lease:
     def release(self) -> None:
         """Give the lease back; one that is not held stays as it is."""
         self._lock.release()
+
+    @property
+    def passed(self) -> bool:
+        """Return whether a lease that was held is another's now: this process was away for too long."""
+        owner = self._lock.owner
+        return owner is not None and owner.token != self._lock.token
 
     @property
     def owner(self) -> str:

@@ -78,21 +78,21 @@ def living(store: Store, key: str) -> slurm_jobs.Job | None:
 
 
 def reclaim(store: Store, key: str) -> None:
-    """Remove the scratch folders of a stage whose lease is ours, and that no job builds: whoever made them is gone.
+    """Remove the scratch folders of a stage whose lease is ours: whoever made them is gone.
 
-    What their processes had started is ended, and the attempt is noted; not that of a job that never began.
+    What their processes had started is ended, and the attempt is noted; not that of one that never began. The folder
+    of a job that lives stays as it is.
     """
     for scratch in store.scratches(key):
         job = slurm_jobs.job_in(scratch)
         if job is not None:
-            _reclaim_job(store, key, job)
+            if not slurm_jobs.lives(job):
+                _reclaim_job(store, key, job)
             continue
         processes.end(scratch)
-        request, began = scratch / "request.json", None
-        if request.is_file():
-            began = request.stat().st_mtime
+        began = processes.begun_at(scratch)
         if began is not None and not store.has(key):
-            ended = max(p.stat().st_mtime for p in scratch.rglob("*"))
+            ended = last_written(scratch)
             store.note_attempt(key, {
                 "attempt": len(store.attempts(key)) + 1, "reason": "interrupted",
                 "message": "interrupted: the harness was ended", "seconds": round(ended - began, 3),
@@ -105,14 +105,22 @@ def reclaim(store: Store, key: str) -> None:
         store.settle(key)
 
 
+def last_written(scratch: Path) -> float:
+    """Return when anything was last written in a scratch folder, in seconds since 1970."""
+    return max(p.stat().st_mtime for p in scratch.rglob("*"))
+
+
 def _reclaim_job(store: Store, key: str, job: slurm_jobs.Job) -> None:
     """Remove the scratch folder of a job that is over, and note how it ended where it brought no artefact."""
-    if not store.has(key) and slurm_jobs.began(job.scratch):
+    if not store.has(key) and processes.began(job.scratch):
+        began = processes.begun_at(job.scratch)
+        seconds = 0.0 if began is None else max(0.0, last_written(job.scratch) - began)
         ending = slurm_jobs.ending(job, slurm_jobs.ASKED.state(job))
+        seconds = round(seconds, 3) if ending.seconds is None else ending.seconds
         told = failure(ending)
         attempt = len(store.attempts(key)) + 1
         store.note_attempt(key, {
-            "attempt": attempt, "reason": told.kind, "message": redact(told.told), "seconds": ending.seconds or 0.0,
+            "attempt": attempt, "reason": told.kind, "message": redact(told.told), "seconds": seconds,
             "usd": reported(job.scratch / "progress.jsonl").get("usd"), "ended": records.now(),
             "host": platform.node(), "log": told.log,
         })  # fmt: skip

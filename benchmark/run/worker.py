@@ -12,8 +12,8 @@ answers on standard output:
 A stage that is over the time or the memory that its request grants is ended in the same way. When standard input
 closes, whoever asked is gone: every group is killed and the server ends.
 
-`python -m benchmark.run.worker SCRATCH` runs that one stage in the same way, asks nobody, and leaves `ended.json` in
-the scratch folder: a cluster's job is that (`alone`).
+`python -m benchmark.run.worker SCRATCH [MINUTES]` runs that one stage in the same way, asks nobody, and leaves
+`ended.json` in the scratch folder: a cluster's job is that (`alone`).
 """
 
 import contextlib
@@ -30,7 +30,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -410,7 +410,7 @@ def execute(scratch: Path) -> None:
     from benchmark import paths
     from benchmark.errors import BrokenArtefact
     from benchmark.redact import redact_file
-    from benchmark.run.stage import resolve, unpack
+    from benchmark.run.stage import unpack
     from benchmark.run.store import Store, split_from
     from benchmark.work import Work
 
@@ -424,6 +424,7 @@ def execute(scratch: Path) -> None:
             raise BrokenArtefact(parent, f"{store.folder(parent)}: {problem}.")
         return store.folder(parent)
 
+    step = planned_step(request)
     inputs = {
         name: unpack(value, split=lambda h: split_from(store.split_file(h)), stage=artefact)
         for name, value in request["inputs"].items()
@@ -442,7 +443,7 @@ def execute(scratch: Path) -> None:
         llm=request.get("llm", "live"),
         answers=None if request.get("answers") is None else Path(request["answers"]),
     )
-    resolve(request["step"])(work, **inputs)
+    step(work, **inputs)
     seconds = work.seconds()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -463,6 +464,24 @@ def execute(scratch: Path) -> None:
     write_metrics(scratch / "progress.jsonl", scratch / "artefact" / "metrics.csv")
     redact_file(scratch / "artefact" / "log.txt")
     store.publish(scratch, key, manifest)
+
+
+def planned_step(request: dict[str, Any]) -> Callable[..., None]:
+    """Return the step of a request. Raises CodeChanged where its code is not the one that the key stands for."""
+    from benchmark.errors import CodeChanged, PlanError
+    from benchmark.run.stage import code, key_of, resolve, stamp
+
+    name, ingredients, files = request["step"], request["ingredients"], request.get("sources")
+    loaded = {module: sys.modules[module] for module in ingredients["code"]["versions"] if module in sys.modules}
+    older = any(ingredients["code"]["versions"][module] != found.VERSION for module, found in loaded.items())
+    try:
+        step: Callable[..., None] = resolve(name)
+        as_planned = files is not None and all(stamp(Path(file)) == tuple(told) for file, told in files.items())
+        if not older and (as_planned or key_of({**ingredients, "code": code(step)}) == request["key"]):
+            return step
+    except (AttributeError, PlanError):
+        pass  # there is no such step any more
+    raise CodeChanged(f"killed: the code of {name} has changed since it was planned; run the command again")
 
 
 def carried_seconds(checkpoints: Path) -> float:
@@ -584,5 +603,6 @@ def reason_of(error: BaseException) -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:]:
-        sys.exit(alone(Path(sys.argv[1]).resolve()))
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        sys.exit(alone(Path(sys.argv[1]).absolute(), *map(float, sys.argv[2:])))
     serve()

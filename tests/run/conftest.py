@@ -32,7 +32,7 @@ class Lasting(Engine):
     """An engine that a board may close: what runs is ended, and the fork server stays warm for the next test."""
 
     def __init__(self, engine):
-        self.engine, self.slots, self.threads = engine, engine.slots, engine.threads
+        self.engine, self.slots, self.threads, self.outlives = engine, engine.slots, engine.threads, engine.outlives
         self.started = []
         self.running = set()
 
@@ -56,6 +56,10 @@ class Lasting(Engine):
 
     def stop(self, scratch):
         self.engine.stop(scratch)
+
+    def forget(self, scratch):
+        self.running.discard(scratch)
+        self.engine.forget(scratch)
 
     def close(self):
         for scratch in self.running:

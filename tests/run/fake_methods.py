@@ -31,6 +31,10 @@ def tell_surroundings(work, *, number):
     (work.folder / "told.json").write_text(json.dumps(told))
 
 
+def tell_environment(work, *, names):
+    (work.folder / "told.json").write_text(json.dumps({name: os.environ.get(name) for name in names}))
+
+
 def count_words(work, *, split, limits):
     (work.folder / "count.json").write_text(json.dumps({"words": split.n_words, "limits": limits}))
 

@@ -182,6 +182,12 @@ def test_the_code_of_all_methods_is_what_their_keys_hold():
     assert len(found["methods.tagger"]) == 32
 
 
+def test_an_option_whose_name_is_no_text_is_refused():
+    with pytest.raises(EngineError) as refused:
+        make("local", {2: 3}, where="engine.yaml")
+    assert str(refused.value) == "engine.yaml: local: there is no option 2. There are: slots, threads."
+
+
 # ---- what Ray is asked for
 
 

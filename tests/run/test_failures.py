@@ -10,6 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmark.run.engine import Ending
+from tests.run.conftest import Lasting
+
 NEWS, FILM, SKY = "demo-news", "demo-cinema", "demo-astronomy"
 BOTH = {"transfers": [{"sources": [NEWS], "targets": [FILM, SKY], "regime": "supervised"}]}
 ALONE = f"act ({FILM} seed 1): "
@@ -411,3 +414,36 @@ def test_no_secret_is_in_what_is_told_of_a_failure(play, machine, secrets):
     assert ran.record()["reason"] == ALONE + "error: ValueError: bad key ***, ***"
     assert "error: ValueError: bad key ***, ***" in ran.printed
     assert json.loads(json.dumps(ran.record()["failure"]["log"]))[-1] == "ValueError: bad key ***, ***"
+
+
+# ---- a queue before the stage
+
+
+class Queue(Lasting):
+    """An engine whose stages wait for their places, and of which the first of the target loses its place."""
+
+    def __init__(self, engine):
+        super().__init__(engine)
+        self.lost = []
+
+    def start(self, scratch):
+        time.sleep(0.7)
+        told = json.loads((scratch / "request.json").read_text())
+        if not self.lost and told["title"] == f"{FILM} seed 1":
+            self.lost.append(Ending(scratch, -15, "killed: its place was given to another"))
+        else:
+            super().start(scratch)
+
+    def wait(self, seconds):
+        found = [ending for ending in self.lost if ending is not None]
+        self.lost = [None for _ in self.lost]
+        return found or super().wait(seconds)
+
+
+def test_what_a_stage_waits_for_its_place_is_neither_time_nor_an_attempt(play, warm_engine):
+    ran = play(script={FILM: ["raise fog"]}, engine=Queue(warm_engine))
+    [attempt] = ran.record()["attempts"]
+
+    assert "killed: its place was given to another; attempt 1 starts" in ran.printed
+    assert (attempt["attempt"], attempt["reason"]) == (1, "error")
+    assert attempt["seconds"] < 0.7

@@ -14,6 +14,7 @@ from filelock import SoftFileLease
 
 from benchmark.errors import StoreError
 from benchmark.report import watch
+from benchmark.run.runner import Runner
 from tests.run.conftest import PlayBoard, Shell
 
 NEWS, FILM, SKY = "demo-news", "demo-cinema", "demo-astronomy"
@@ -181,15 +182,17 @@ def test_what_a_killed_process_was_building_is_taken_over_at_once(play, store, h
         stage = stages[f"{NEWS} seed 1"]
         dead = holder(store.root / "leases" / f"{stage.key}.lock", 600.0)
         scratch = store.prepare(stage, threads=1)
+        (scratch / "process.json").write_text(json.dumps({"pid": dead.pid, "start": 1.0}))
         dead.kill()
         dead.wait()
         seen.append((time.monotonic(), scratch))
 
-    heard = Heard(planned=die)
+    taken = []
+    heard = Heard(planned=die, started=lambda _: taken.append(time.monotonic()))
     ran = play(watcher=heard)
     [(began, scratch)] = seen
 
-    assert time.monotonic() - began < 10
+    assert taken[0] - began < 10
     assert heard.owners == []
     assert not scratch.exists()
     assert [(a["attempt"], a["reason"]) for a in ran.record()["attempts"]] == [(1, "interrupted")]
@@ -343,6 +346,42 @@ def test_a_stage_whose_lease_was_lost_is_ended_and_left_to_the_new_owner(play, s
     assert heard.starts[:2] == [(f"{NEWS} seed 1", 1), (f"{NEWS} seed 1", 1)]  # losing a lease is no attempt
     assert ran.record()["status"] == "ok"
     assert (play.runs(NEWS), ran.record()["attempts"]) == (2, [])
+
+
+@pytest.mark.parametrize("ends", ["after it was told", "before"])
+def test_a_stage_that_outlives_its_harness_is_left_to_the_new_owner_as_it_is(
+    play, store, monkeypatch, warm_engine, ends
+):
+    """As a cluster's job: it is not ended, its folder is not cleared away, and what it makes is taken."""
+    quick(monkeypatch, "60")
+    monkeypatch.setattr(warm_engine, "outlives", True, raising=False)
+    lost = []
+
+    def lose(stage):
+        if not lost and stage.title == f"{NEWS} seed 1":
+            stage_of(play, NEWS)
+            marker(store.root / "leases" / f"{stage.key}.lock", host="far-away", duration=60.0)
+            [scratch] = store.scratches(stage.key)
+            lost.append(scratch)
+            if ends == "before":  # it is seen to have ended before the heartbeat has told of the loss
+                (play.notes / "go").touch()
+            else:
+                runners[0].lost.add(stage.key)
+
+    def elsewhere(stage, owner):
+        assert owner == "far-away, process 4711"
+        (play.notes / "go").touch()
+
+    runners = []
+    real = Runner.run
+    monkeypatch.setattr(Runner, "run", lambda self: runners.append(self) or real(self))
+    heard = Heard(started=lose)
+    heard.elsewhere = elsewhere
+    ran = play(script={NEWS: ["wait go"]}, watcher=heard)
+
+    assert f"another harness took over {NEWS} seed 1: this one was away for too long" in heard.text
+    assert (play.runs(NEWS), ran.record()["status"], ran.record()["attempts"]) == (1, "ok", [])
+    assert lost[0].is_dir()
 
 
 def test_a_lost_lease_is_told_by_its_heartbeat(store, monkeypatch):

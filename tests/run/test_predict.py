@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from benchmark.errors import PlanError
+from benchmark.run import slurm_jobs, upkeep
 from benchmark.run.cells import plan_cells
 from benchmark.run.plan import read_board
 from benchmark.run.predict import predict, sentences_of, shown, words_of
@@ -49,6 +50,34 @@ def test_new_text_is_predicted_and_not_kept(cells, store, warm_engine):
     assert not (store.root / "splits" / f"{words.hash}.jsonl").exists()
     assert len(list((store.root / "stages").iterdir())) == 1  # the model alone
     assert list((store.root / "scratch").iterdir()) == []
+
+
+@pytest.fixture
+def job(store, cells):
+    """Return a job of a cluster that builds the model of the first cell, as far as its folder tells."""
+    [model] = cells[0].final.parents
+    scratch = store.prepare(model, threads=1)
+    found = slurm_jobs.Job(scratch, f"cdner-{scratch.name}", "17", "cdner", detached=True, submitted=0.0)
+    found.write()
+    return found
+
+
+def test_a_model_that_a_job_builds_is_waited_for(cells, store, warm_engine, job, monkeypatch):
+    looks = iter([True] * 3)
+    monkeypatch.setattr(slurm_jobs, "lives", lambda asked: next(looks, False))
+    told = []
+    predict(cells[0], sentences_of(["Mars ."]), store, warm_engine, told.append)
+
+    assert told[1:] == ["collect (demo-news+demo-astronomy) is being built by SLURM job 17; waiting for it"]
+    assert next(looks, None) is None
+    assert list((store.root / "scratch").iterdir()) == []  # the job's too, when it was over
+
+
+def test_the_folder_of_a_job_that_lives_is_not_taken_away(store, job, monkeypatch):
+    monkeypatch.setattr(slurm_jobs, "lives", lambda asked: True)
+    upkeep.reclaim(store, job.scratch.name.partition(".")[0])
+
+    assert job.scratch.is_dir()
 
 
 def test_a_model_that_has_read_the_same_words_stays(cells, store, warm_engine):

@@ -5,6 +5,7 @@ A board whose stages end in every way takes its minute beside the other tests.
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import yaml
 from benchmark.errors import EngineError
 from benchmark.run import detached, slurm_jobs
 from benchmark.run.failure import failure
-from benchmark.run.slurm import SlurmEngine, SlurmOptions, parameters, submit
+from benchmark.run.slurm import Busy, SlurmEngine, SlurmOptions, parameters, submit
 from tests.run import slurm_host
 from tests.run.conftest import FILM, NEWS, Board, PlayBoard, Shell
 
@@ -342,12 +343,12 @@ def test_what_failed_ends_only_the_cells_that_need_it(fates):
 class Watched:
     """A board with one stage that waits, run in a process of its own."""
 
-    def __init__(self, root: Path, script: dict):
+    def __init__(self, root: Path, script: dict, environment: dict):
         self.root, self.board, self.shell = root, PlayBoard(root, None), Shell(root)
         self.board.write(ALONE, {"script": script})
         self.shell.environment["CDNER_STORE"] = str(self.board.store)
         self.command = slurm_command(root, "run", self.board)
-        self.run = self.shell.start(*self.command)
+        self.run = self.shell.start(*self.command, **environment)
 
     def begun(self) -> slurm_jobs.Job:
         """Wait until the stage of the target runs."""
@@ -371,8 +372,8 @@ class Watched:
 def watched(cluster, tmp_path):
     made = []
 
-    def start(**script) -> Watched:
-        made.append(Watched(tmp_path, {FILM: script["film"]}))
+    def start(film: list[str], **environment: str) -> Watched:
+        made.append(Watched(tmp_path, {FILM: film}, environment))
         return made[-1]
 
     yield start
@@ -391,6 +392,25 @@ def test_ctrl_c_cancels_the_jobs(watched, cluster):
     board.go()
     assert board.ended(board.shell.start(*board.command))[0] == 0
     assert [a["reason"] for a in board.record()["attempts"]] == ["interrupted"]
+
+
+def test_a_job_that_cannot_be_cancelled_is_left_to_the_next_run(watched, cluster, tmp_path):
+    deaf = tmp_path / "bin" / "scancel"
+    deaf.parent.mkdir()
+    deaf.write_text("#!/bin/sh\nexit 1\n")
+    deaf.chmod(0o755)
+    board = watched(film=["wait go"], PATH=f"{deaf.parent}{os.pathsep}{os.environ['PATH']}")
+    job = board.begun()
+    board.run.send_signal(signal.SIGINT)
+    code, printed = board.ended()
+
+    assert code == 130
+    assert f"SLURM job {job.id} was cancelled and has not ended yet; the next run on this store finds it" in printed
+    assert board.left() == [job.scratch.name]
+    board.go()
+    code, printed = board.ended(board.shell.start(*board.command))
+    assert (code, board.left()) == (0, []), printed
+    assert (board.board.runs(FILM), board.record()["attempts"]) == (1, [])
 
 
 def test_a_killed_harness_leaves_its_jobs_running_and_the_next_finds_them(watched):
@@ -543,6 +563,79 @@ def test_a_submission_that_was_cut_off_is_found_by_its_name_and_not_made_twice(s
     assert (store.folder(made.scratch.name.partition(".")[0]) / "word.txt").read_text() == "ahoy"
 
 
+@pytest.fixture
+def deaf_sbatch(cluster, tmp_path, monkeypatch):
+    """Let sbatch submit its job, and its answer be lost."""
+    real, folder = shutil.which("sbatch"), tmp_path / "bin"
+    folder.mkdir()
+    shim = folder / "sbatch"
+    shim.write_text(f'#!/bin/sh\n{real} "$@" > {folder}/heard\necho "sbatch: error: Socket timed out" >&2\nexit 1\n')
+    shim.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder / "heard"
+
+
+def test_a_job_whose_submission_was_never_answered_runs_and_is_found_by_its_name(store, deaf_sbatch, fakes_on_path):
+    from benchmark.run.stage import Stage
+
+    stage = Stage(fakes_on_path.write_word, word="ahoy")
+    scratch = store.prepare(stage, threads=1)
+    with pytest.raises(Busy) as caught:
+        submit(SlurmOptions(**QUICK), scratch, "cdner")
+    found = submit(SlurmOptions(**QUICK), scratch, "cdner")
+    until(lambda: slurm_jobs.ended(scratch) is not None)
+
+    assert str(caught.value) == "sbatch: error: Socket timed out"
+    assert deaf_sbatch.read_text().split()[-1] == found.id == slurm_jobs.job_in(scratch).id
+    assert (store.folder(stage.key) / "word.txt").read_text() == "ahoy"
+
+
+def test_a_job_is_given_what_stages_need_and_nothing_of_the_allocation_that_it_was_submitted_from(
+    store, cluster, fakes_on_path, monkeypatch
+):
+    from benchmark.run.stage import Stage
+
+    there = {
+        "SLURM_JOB_ID": "1", "SLURM_MEM_PER_CPU": "100", "SLURM_MEM_PER_NODE": "500", "SLURM_CPUS_PER_TASK": "7",
+        "SBATCH_PARTITION": "nowhere", "SQUEUE_STATES": "suspended", "SQUEUE_PARTITION": "nowhere",
+    }  # fmt: skip
+    given = {"OPENAI_API_KEY": "key-of-the-server", "HF_TOKEN": "hub", "HARBOUR_TOKEN": "secret", "TIDE": "high"}
+    for name, value in {**there, **given, "BANK_PASSWORD": "sesame"}.items():
+        monkeypatch.setenv(name, value)
+    stage = Stage(fakes_on_path.tell_environment, names=[*given, "BANK_PASSWORD", "SLURM_CPUS_PER_TASK", "SLURM_CONF"])
+    scratch = store.prepare(stage, threads=2)
+    job = submit(SlurmOptions(**QUICK, env=["TIDE", "HARBOUR_*"]), scratch, "cdner")
+    waits = slurm_jobs.states([job.id])
+    until(lambda: slurm_jobs.ended(scratch) is not None)
+
+    assert waits[job.id].state != "GONE"  # what filters squeue's list does not hide it
+    assert json.loads((store.folder(stage.key) / "told.json").read_text()) == {
+        **given, "BANK_PASSWORD": None, "SLURM_CPUS_PER_TASK": "2", "SLURM_CONF": str(cluster.conf),
+    }  # fmt: skip
+
+
+OTHERS = 4242  # a user
+
+
+@pytest.mark.parametrize(
+    ("uid", "private", "lives"),
+    [(None, "jobs", False), (os.getuid(), "jobs,usage", False), (OTHERS, "none", False), (OTHERS, "jobs,usage", True)],
+)
+def test_a_job_of_another_user_that_is_not_listed_is_alive_where_such_jobs_are_hidden(
+    tmp_path, monkeypatch, uid, private, lives
+):
+    told = {"ClusterName": "cdner", "PrivateData": private}
+    monkeypatch.setattr(slurm_jobs, "_configured", told.get)
+    monkeypatch.setattr(slurm_jobs, "states", lambda ids: {i: slurm_jobs.State(i, "GONE") for i in ids})
+    monkeypatch.setattr(slurm_jobs, "ASKED", slurm_jobs.Asked())
+    job = replace(handed(tmp_path), uid=uid)
+    job.write()
+
+    assert slurm_jobs.lives(job) is lives
+    (job.scratch / "ended.json").write_text(json.dumps({"code": 1, "over": None, "seconds": 2.5, "signal": None}))
+    assert not slurm_jobs.lives(slurm_jobs.job_in(job.scratch))
+
+
 def test_an_accounting_database_remembers_what_slurm_forgets(store, monkeypatch, fakes_on_path, tmp_path):
     from benchmark.run.stage import Stage
 
@@ -587,8 +680,8 @@ def test_what_is_asked_of_slurm_follows_the_plan_and_the_options(store, fakes_on
     from benchmark.run.stage import Stage
 
     stage = Stage(fakes_on_path.write_word, title="a word", needs="gpu", word="ahoy")
-    scratch = store.prepare(stage, threads=1, limits={"minutes": 30, "gib": 7.5})
-    options = SlurmOptions(partition="gpu", gpus_per_stage=1, cpus_per_task=4, time_minutes=20, setup=["module load x"])
+    scratch = store.prepare(stage, threads=4, limits={"minutes": 30, "gib": 7.5})
+    options = SlurmOptions(partition="gpu", gpus_per_stage=1, cpus_per_task=2, time_minutes=20, setup=["module load x"])
     found = parameters(options, scratch, after=["3", "4"], requeue=True)
 
     assert found.pop("job_name") == f"cdner-{scratch.name}"
@@ -604,11 +697,15 @@ def test_what_is_asked_of_slurm_follows_the_plan_and_the_options(store, fakes_on
     [
         ({"partiton": "gpu"}, "slurm has no option 'partiton'. Did you mean 'partition'? Its options are partition, "
          "account, qos, constraint, time_minutes, mem_gib, cpus_per_task, gpus_per_stage, max_jobs, setup, "
-         "poll_seconds, python, sbatch."),
+         "poll_seconds, python, env, sbatch."),
         ({"max_jobs": 0}, "the option max_jobs of slurm is 0, expected a whole number, 1 or more."),
         ({"mem_gib": "8G"}, "the option mem_gib of slurm is '8G', expected a number above 0."),
         ({"partition": 3}, "the option partition of slurm is 3, expected a text."),
         ({"setup": [1]}, "the option setup of slurm is [1], expected lines of shell."),
+        ({"setup": 3}, "the option setup of slurm is 3, expected lines of shell."),
+        ({"env": {"A": 1}}, "the option env of slurm is {'A': 1}, expected names of variables."),
+        ({1: "gpu"}, "slurm has no option 1. Its options are partition, account, qos, constraint, time_minutes, "
+         "mem_gib, cpus_per_task, gpus_per_stage, max_jobs, setup, poll_seconds, python, env, sbatch."),
         ([], "the options of slurm are [], expected a mapping, such as {partition: gpu}."),
     ],
 )  # fmt: skip
@@ -616,6 +713,11 @@ def test_options_that_are_none_are_refused(given, complaint):
     with pytest.raises(EngineError) as caught:
         SlurmOptions.read(given)
     assert str(caught.value) == complaint
+
+
+def test_an_option_that_says_nothing_is_none():
+    assert SlurmOptions.read({"setup": None, "env": None, "sbatch": None}) == SlurmOptions()
+    assert SlurmOptions.read({"setup": "module load x"}).setup == ("module load x",)
 
 
 def test_a_machine_without_slurm_says_what_it_lacks(monkeypatch, tmp_path):

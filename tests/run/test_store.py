@@ -8,7 +8,7 @@ import pytest
 from benchmark.corpus.corpus import Sentence, Split
 from benchmark.errors import StoreError
 from benchmark.run import store as stores
-from benchmark.run.stage import Stage
+from benchmark.run.stage import Stage, sources
 from benchmark.run.store import Store, split_from
 from benchmark.score.spans import Span
 
@@ -149,6 +149,7 @@ def test_a_request_names_all_that_a_worker_needs(store):
         "step": f"{__name__}:anchor",
         "inputs": {"words": [{"$split": FOG.hash}], "depth": 3},
         "ingredients": stage.ingredients,
+        "sources": {file: list(stamp) for file, stamp in sources(stage.step).items()},
         "title": "fog",
         "size": 3.0,
         "threads": 2,

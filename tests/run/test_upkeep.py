@@ -352,14 +352,23 @@ def test_a_scratch_folder_of_a_live_process_stays_and_so_does_its_child(play, st
 
 def test_an_attempt_that_was_cut_short_has_its_seconds(play, store, fakes_on_path):
     scratch = left_by_the_dead(play, store, fakes_on_path)
-    os.utime(scratch / "request.json", (1_000_000_000, 1_000_000_000))
     for path in scratch.rglob("*"):
-        if path.name != "request.json":
-            os.utime(path, (1_000_000_042, 1_000_000_042))
+        os.utime(path, (1_000_000_042, 1_000_000_042))
+    os.utime(scratch / "request.json", (900_000_000, 900_000_000))  # it waited for its place
+    os.utime(scratch / "process.json", (1_000_000_000, 1_000_000_000))
     play()
     [told] = store.attempts(scratch.name.partition(".")[0])
 
     assert (told["seconds"], told["ended"]) == (42.0, "2001-09-09T01:47:22+00:00")
+
+
+def test_what_waited_for_its_place_when_its_harness_was_ended_was_no_attempt(play, store, fakes_on_path):
+    scratch = left_by_the_dead(play, store, fakes_on_path)
+    (scratch / "process.json").unlink()
+    play()
+
+    assert not scratch.exists()
+    assert store.attempts(scratch.name.partition(".")[0]) == []
 
 
 def test_half_a_scratch_folder_is_swept_without_a_word(play, store):

@@ -1,5 +1,6 @@
 """Stages in real processes: forked from a warm server, ended with all that they started."""
 
+import importlib
 import json
 import os
 import signal
@@ -102,6 +103,62 @@ def test_a_step_publishes_what_it_wrote(engine, store, fakes):
     assert found["seconds"] >= 0
     assert found["peak_memory_mib"] > 0
     assert found["device"]
+
+
+@pytest.fixture
+def cove(tmp_path, fakes, monkeypatch):
+    """Return a stage of a method in a file of its own, which lies beside a file that it imports, and the two files."""
+    folder = Path(fakes.__file__).parent
+    step, beside = folder / f"cove_{tmp_path.name}.py", folder / f"inlet_{tmp_path.name}.py"
+    beside.write_text("WORD = 'fog'\n")
+    step.write_text(
+        f"from {beside.stem} import WORD\n\n\ndef write(work, *, times):\n"
+        "    (work.folder / 'word.txt').write_text(WORD * times)\n"
+    )
+    try:
+        yield Stage(importlib.import_module(step.stem).write, times=2, title="a cove"), step, beside
+    finally:
+        step.unlink()
+        beside.unlink()
+
+
+def test_a_step_whose_file_was_written_anew_runs_where_its_code_is_the_same(engine, store, cove):
+    stage, step, _ = cove
+    scratch = store.prepare(stage, threads=1)
+    step.write_text("# of no weight\n" + step.read_text())
+    engine.start(scratch)
+
+    assert ended(engine, scratch) == [0]
+    assert store.manifest(stage.key)["ingredients"] == stage.ingredients
+
+
+@pytest.mark.parametrize(("which", "before", "after"), [
+    (1, "WORD * times", "WORD"), (2, "fog", "mist"), (1, "def write", "def written"),
+])  # fmt: skip
+def test_code_that_has_changed_since_it_was_planned_is_not_run_under_the_old_key(
+    engine, store, cove, which, before, after
+):
+    stage = cove[0]
+    scratch = store.prepare(stage, threads=1)
+    cove[which].write_text(cove[which].read_text().replace(before, after))
+    engine.start(scratch)
+
+    assert ended(engine, scratch) == [1]
+    assert not store.has(stage.key)
+    told = failure(Ending(scratch, 1))
+    assert (told.kind, told.again) == ("killed", False)
+    assert told.told == f"killed: the code of {stage.name} has changed since it was planned; run the command again"
+
+
+def test_a_module_that_was_loaded_before_its_version_rose_runs_nothing(engine, store, fakes):
+    scratch = store.prepare(Stage(fakes.write_word, word="fog"), threads=1)
+    request = json.loads((scratch / "request.json").read_text())
+    request["ingredients"]["code"]["versions"]["benchmark.models.tagging"] = 10**6
+    (scratch / "request.json").write_text(json.dumps(request))
+    engine.start(scratch)
+
+    assert ended(engine, scratch) == [1]
+    assert "has changed since it was planned" in failure(Ending(scratch, 1)).told
 
 
 def test_a_step_is_given_its_parents_folder(engine, store, fakes):
