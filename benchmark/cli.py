@@ -475,7 +475,9 @@ def published(chosen: argparse.Namespace) -> int:
             shown = chosen.format != "terminal" and render.render(disagreements.tables(found), chosen.format)
             say((shown or disagreements.told(found, console().width)).rstrip("\n"))
         return 0
-    numbers = papers.chosen(papers.numbers(known), system=chosen.system, target=chosen.target, paper=chosen.paper)
+    numbers = papers.chosen(
+        papers.numbers(known), systems=chosen.system or (), targets=chosen.target or (), papers=chosen.paper or ()
+    )
     out = console()
     things = papers.tables(known, numbers, listed=chosen.target is not None)
     colour = chosen.format == "terminal" and out.is_terminal
@@ -717,8 +719,8 @@ def slice_(chosen: argparse.Namespace) -> int:
         slices.check(path)
     board = read_board(chosen.board, card_folders(chosen), settings=False)
     found = slices.find(
-        board.name, board.expected(), rows.load(board.folder), by=chosen.by, types=chosen.types, target=chosen.target,
-        variant=chosen.variant, regime=chosen.regime,
+        board.name, board.expected(), rows.load(board.folder), by=chosen.by, types=chosen.types,
+        targets=chosen.target or (), variants=chosen.variant or ("*",), regimes=chosen.regime or ("*",),
     )  # fmt: skip
     out = console()
     terminal = chosen.format == "terminal"
@@ -1221,8 +1223,31 @@ def card_folders(chosen: argparse.Namespace) -> tuple[Path, ...]:
     return tuple(getattr(chosen, "cards", None) or ())
 
 
+class Once(argparse.Action):
+    """Takes the value of an option, and refuses a second one: which of two is meant, nobody can tell."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        """Set the value."""
+        if option_string is not None and self.dest in parser.given:
+            raise argparse.ArgumentError(self, "given twice, and it takes one value")
+        parser.given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that tells a wrong call in one line, with a way on."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        """Build it as argparse does."""
+        super().__init__(*given, **named)
+        self.given: set[str] = set()
+        self.register("action", None, Once)
+        self.register("action", "store", Once)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return what argparse reads, as of a fresh call."""
+        self.given = set()
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and where help is, and exit with status 2."""
@@ -1393,12 +1418,14 @@ def parser() -> argparse.ArgumentParser:
         "--write",
         type=Path,
         nargs="*",
+        action="extend",
         metavar="PAGE",
         help="write table.md and table.csv into the board's folder, and the marked block of Markdown pages",
     )
     verb.add_argument(
-        "--check", type=Path, nargs="*", metavar="PAGE", help="fail where such a table is not what the records say"
-    )
+        "--check", type=Path, nargs="*", action="extend", metavar="PAGE",
+        help="fail where such a table is not what the records say",
+    )  # fmt: skip
 
     verb.add_argument(
         "--against", choices=("published",),
@@ -1418,20 +1445,27 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--variant", action="append", metavar="GLOB", help="rank these; may be given again")
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
     verb.add_argument(
-        "--out", type=Path, nargs="+", default=[], metavar="FILE",
+        "--out", type=Path, nargs="+", action="extend", default=[], metavar="FILE",
         help="the critical-difference diagram: .png, .svg, .pdf",
     )  # fmt: skip
 
     verb = add("published", published, "cdner published --system LANER --target ai", cards=False)
-    verb.add_argument("--system", metavar="NAME", help="of this system and its ablations, whoever printed them")
-    verb.add_argument("--target", metavar="CORPUS", help="at this target, in one list")
-    verb.add_argument("--paper", metavar="NAME", help="of this paper")
+    verb.add_argument(
+        "--system", action="append", metavar="NAME",
+        help="of this system and its ablations, whoever printed them; may be given again",
+    )  # fmt: skip
+    verb.add_argument(
+        "--target", action="append", metavar="CORPUS", help="at this target, in one list; may be given again"
+    )
+    verb.add_argument("--paper", action="append", metavar="NAME", help="of this paper; may be given again")
     verb.add_argument("--format", choices=("terminal", "markdown", "latex", "csv", "json"), default="terminal")
     verb.add_argument(
-        "--check", type=Path, nargs="*", metavar="PAGE",
+        "--check", type=Path, nargs="*", action="extend", metavar="PAGE",
         help="recompute, and list where papers disagree; fail where a Markdown page lists something else",
     )  # fmt: skip
-    verb.add_argument("--write", type=Path, nargs="+", metavar="PAGE", help="write that list into Markdown pages")
+    verb.add_argument(
+        "--write", type=Path, nargs="+", action="extend", metavar="PAGE", help="write that list into Markdown pages"
+    )
 
     verb = add("check", check, "cdner check ./theirs --strict", data=True)
     verb.add_argument("board", metavar="BOARD", help="a board's name, or a folder with a plan.yaml")
@@ -1453,7 +1487,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--target", required=True, metavar="CORPUS")
     verb.add_argument("--protocol", default="strict", metavar="NAME", help=PROTOCOLS)
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
-    verb.add_argument("--out", type=Path, nargs="+", default=[], metavar="FILE", help="figures: .png, .svg, .pdf")
+    verb.add_argument("--out", type=Path, nargs="+", action="extend", default=[], metavar="FILE", help="figures: .png, .svg, .pdf")
 
     verb = add("slice", slice_, "cdner slice minilm --by seen --target ai --variant 'tagger*' --out seen.pdf")
     verb.add_argument("board", metavar="BOARD")
@@ -1464,13 +1498,13 @@ def parser() -> argparse.ArgumentParser:
         help="type, detection, span-length, sentence-length, seen, shared, consistency, confusion, amount or cost "
         "(default: an overview)",
     )  # fmt: skip
-    verb.add_argument("--target", metavar="CORPUS", help="this one alone")
-    verb.add_argument("--variant", default="*", metavar="GLOB", help="the variants whose name fits")
-    verb.add_argument("--regime", default="*", metavar="GLOB", help="the regimes whose name fits")
+    verb.add_argument("--target", action="append", metavar="CORPUS", help="this one; may be given again")
+    verb.add_argument("--variant", action="append", metavar="GLOB", help="variants whose name fits; may be given again")
+    verb.add_argument("--regime", action="append", metavar="GLOB", help="regimes whose name fits; may be given again")
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
     verb.add_argument("--format", choices=("terminal", "markdown", "latex", "csv", "json"), default="terminal")
     verb.add_argument(
-        "--out", type=Path, nargs="+", default=[], metavar="FILE",
+        "--out", type=Path, nargs="+", action="extend", default=[], metavar="FILE",
         help="tables (.md, .tex), numbers (.csv, .json), figures (.png, .svg, .pdf)",
     )  # fmt: skip
 
@@ -1483,7 +1517,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     verb.add_argument("--types", choices=("fine", "general"), help="default: what the method predicts")
     verb.add_argument(
-        "--out", type=Path, nargs="+", default=[], metavar="FILE",
+        "--out", type=Path, nargs="+", action="extend", default=[], metavar="FILE",
         help="the report (.md), the matrix (.csv), all numbers (.json), figures (.png, .svg, .pdf)",
     )  # fmt: skip
 

@@ -180,6 +180,10 @@ def test_no_command_at_all_prints_help_and_is_a_wrong_call(capsys):
             ["adopt", "demo", "--sample", "0"],
             "cdner adopt: argument --sample: '0' is no whole number above 0\nTry: cdner adopt --help\n",
         ),
+        (
+            ["slice", "demo", "--by", "type", "--by", "seen"],
+            "cdner slice: argument --by: given twice, and it takes one value\nTry: cdner slice --help\n",
+        ),
         (["status"], "cdner status: the following arguments are required: BOARD\nTry: cdner status --help\n"),
         (["list", "--ships"], "cdner: unrecognized arguments: --ships\nTry: cdner --help\n"),
     ],
