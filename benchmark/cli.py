@@ -488,11 +488,11 @@ def published(chosen: argparse.Namespace) -> int:
 
 def selection_table(board: Any, format: str) -> int:
     """Print what other rules of selection would have given."""
-    from benchmark.report import rows, selection
+    from benchmark.report import reading, selection
 
     if format not in selection.FORMATS:
         raise CdnerError(f"--selection has no format {format}. There are: {', '.join(selection.FORMATS)}.")
-    found = selection.rows(board.expected(), rows.load(board.folder))
+    found = selection.rows(board.expected(), reading.load(board.folder))
     if not found:
         raise CdnerError(
             f"no record of {board.name} tells of epochs; a transfer that says `curves: true` keeps them as it is run."
@@ -560,7 +560,7 @@ def check_tables(board: Any, found: Any) -> None:
     from benchmark.report import committed
     from benchmark.run.check import REFUSED, STRANGE
 
-    if any(f.part in ("file", "json", "schema") and f.verdict == REFUSED for f in found.findings):
+    if any(f.part in ("file", "json", "schema", "counts") and f.verdict == REFUSED for f in found.findings):
         return  # a table cannot be made of what cannot be read, and that is refused already
     try:
         for name in committed.unfit(found.folder, board.expected()):
@@ -624,7 +624,7 @@ def print_tables(
 def compare(chosen: argparse.Namespace) -> int:
     """Say in two lines who of two variants wins where, and whether it is more than noise."""
     from benchmark.report import compare as shown
-    from benchmark.report import rows
+    from benchmark.report import reading
 
     first, second = chosen.first, chosen.second
     boards = {name.rpartition("/")[0] for name in (first, second) if "/" in name}
@@ -634,7 +634,7 @@ def compare(chosen: argparse.Namespace) -> int:
         raise CdnerError(f"{first} and {second} are of different boards: a test wants one board, with the same plan.")
     first, second = (name.rpartition("/")[2] for name in (first, second))
     board = the_board(boards.pop() if boards else None, (first, second), chosen)
-    found = shown.compare(first, second, board.expected(), rows.load(board.folder), types=chosen.types)
+    found = shown.compare(first, second, board.expected(), reading.load(board.folder), types=chosen.types)
     say(shown.render(found, chosen.format).rstrip("\n"))
     return 0
 
@@ -662,7 +662,7 @@ def ranks(chosen: argparse.Namespace) -> int:
     import fnmatch
 
     from benchmark.report import compare as shown
-    from benchmark.report import rows
+    from benchmark.report import reading, rows
     from benchmark.report.layout import tables
     from benchmark.run.plan import read_board
 
@@ -673,7 +673,7 @@ def ranks(chosen: argparse.Namespace) -> int:
         if any(fnmatch.fnmatch(cell.variant, glob) for glob in chosen.variant or ["*"])
         and (not chosen.target or cell.target in chosen.target)
     ]
-    laid_out = tables(rows.rows(cells, rows.load(board.folder), types=chosen.types))
+    laid_out = tables(rows.rows(cells, reading.load(board.folder), types=chosen.types))
     groups = [[row for row in table.rows if isinstance(row, rows.Row)] for table in laid_out]
     able = [(table, group) for table, group in zip(laid_out, groups, strict=True) if len({r.target for r in group}) > 1]
     if not able:
@@ -694,11 +694,11 @@ def ranks(chosen: argparse.Namespace) -> int:
 
 def curve(chosen: argparse.Namespace) -> int:
     """Print, and draw, F1 over the share of added data."""
-    from benchmark.report import curves, rows
+    from benchmark.report import curves, reading, rows
     from benchmark.run.plan import read_board
 
     board = read_board(chosen.board, card_folders(chosen), settings=False)
-    records = rows.load(board.folder)
+    records = reading.load(board.folder)
     scored = rows.rows(board.expected(), records, protocol=chosen.protocol, types=chosen.types)
     found = curves.curves(scored, chosen.target)
     title = f"{board.name}: {chosen.protocol} F1 on {chosen.target}, {chosen.types} types"
@@ -711,7 +711,7 @@ def curve(chosen: argparse.Namespace) -> int:
 
 def slice_(chosen: argparse.Namespace) -> int:
     """Print, and draw, where a board's variants differ: by type, length, seen mentions, amount of gold, cost."""
-    from benchmark.report import rows, slices
+    from benchmark.report import reading, slices
     from benchmark.report.render import render
     from benchmark.run.plan import read_board
 
@@ -719,7 +719,7 @@ def slice_(chosen: argparse.Namespace) -> int:
         slices.check(path)
     board = read_board(chosen.board, card_folders(chosen), settings=False)
     found = slices.find(
-        board.name, board.expected(), rows.load(board.folder), by=chosen.by, types=chosen.types,
+        board.name, board.expected(), reading.load(board.folder), by=chosen.by, types=chosen.types,
         targets=chosen.target or (), variants=chosen.variant or ("*",), regimes=chosen.regime or ("*",),
     )  # fmt: skip
     out = console()
@@ -1487,7 +1487,9 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--target", required=True, metavar="CORPUS")
     verb.add_argument("--protocol", default="strict", metavar="NAME", help=PROTOCOLS)
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
-    verb.add_argument("--out", type=Path, nargs="+", action="extend", default=[], metavar="FILE", help="figures: .png, .svg, .pdf")
+    verb.add_argument(
+        "--out", type=Path, nargs="+", action="extend", default=[], metavar="FILE", help="figures: .png, .svg, .pdf"
+    )
 
     verb = add("slice", slice_, "cdner slice minilm --by seen --target ai --variant 'tagger*' --out seen.pdf")
     verb.add_argument("board", metavar="BOARD")

@@ -387,7 +387,11 @@ def record(**other) -> dict:
         "corpora": {"demo-news": {"version": 1}, "demo-cinema": {"version": 1}},
         "scorer": 1,
         "scores": {"fine": {"strict": counted}, "general": {"strict": general}},
-        "errors": {"fine": {"hit": 2, "type": 1, "boundary": 0, "missed": 1, "spurious": 0}},
+        "errors": {
+            "fine": {"hit": 2, "type": 1, "boundary": 0, "missed": 1, "spurious": 0},
+            "general": {"hit": 3, "type": 0, "boundary": 0, "missed": 1, "spurious": 0},
+        },
+        "sentences": {"fine": [[2, 1, 2]], "general": [[3, 0, 1]]},
         "provenance": {"precision": "32"},
         **other,
     }
@@ -446,7 +450,7 @@ def test_a_broken_record_is_told(capsys, harbour):
     status, _, err = call(capsys, "table", "harbour")
 
     assert status == 1
-    assert err.startswith(f"cdner: {path}: this record cannot be read (")
+    assert err.startswith(f"cdner: {path}: this record is no JSON (")
 
 
 def test_a_store_that_cannot_be_written_is_told_without_a_traceback(capsys, harbour, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ from benchmark.errors import CdnerError
 from benchmark.files import write_whole
 from benchmark.report import figures
 from benchmark.report.layout import SELECTED, SLICED, bucket_name
+from benchmark.report.reading import Record
 from benchmark.report.render import render
 from benchmark.report.rows import (
     AVERAGE,
@@ -27,7 +28,6 @@ from benchmark.report.rows import (
     Cell,
     ConfusionRow,
     CostRow,
-    Record,
     SliceRow,
     amount_rows,
     confusion_rows,

@@ -191,6 +191,8 @@ def board(tmp_path):
     (folder / "plan.yaml").write_text(json.dumps(plan))
     cell = Planned("lookup", "demo-cinema", sources=("demo-news",))
     _, record = scored(cell, strict=50, conlleval=48, topt=60)
+    sentences = [record["scores"]["fine"]["strict"]["all"]]
+    record["sentences"] = {"fine": sentences, "general": sentences}
     (folder / "records" / f"{CELL}.json").write_text(json.dumps(record))
     return str(folder)
 

@@ -400,7 +400,10 @@ def test_a_system_stands_for_its_ablations_and_case_is_all_one():
     ("asked", "said"),
     [
         ({"systems": ["LANNER"]}, "there is no published system 'LANNER'. Did you mean 'LANER'? There are: BARTNER, "),
-        ({"targets": ["moovie"]}, "there is no published target 'moovie'. Did you mean 'movie'? There are: ace05, ai, "),
+        (
+            {"targets": ["moovie"]},
+            "there is no published target 'moovie'. Did you mean 'movie'? There are: ace05, ai, ",
+        ),
         (
             {"papers": ["larr"]},
             "there is no published paper 'larr'. Did you mean 'lar'? There are: label-normalization, laner, lar, topt.",

@@ -122,7 +122,9 @@ def test_several_targets_variants_and_regimes_may_be_chosen():
     plan = [counted(Planned(v, t)) for v in ("tagger", "tagger-crf", "laner") for t in ("ai", "music", "politics")]
     rows = found(*plan, by="shared", targets=["ai", "music"], variants=["laner", "*-crf"])
 
-    assert {(row.variant, row.target) for row in rows} == {(v, t) for v in ("tagger-crf", "laner") for t in ("ai", "music")}
+    assert {(row.variant, row.target) for row in rows} == {
+        (v, t) for v in ("tagger-crf", "laner") for t in ("ai", "music")
+    }
 
 
 # ---- a board that is partly run
