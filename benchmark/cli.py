@@ -413,25 +413,55 @@ def table(chosen: argparse.Namespace) -> int:
     """Print a board's tables, from its records alone."""
     from benchmark.run.plan import read_board
 
+    asked = table_asked(chosen)
     board = read_board(chosen.board, card_folders(chosen), settings=False)
     if chosen.against is not None:
         return table_against(board, chosen)
     if chosen.write is not None or chosen.check is not None:
         return committed_tables(board, chosen)
-    if chosen.metric != "f1" and not chosen.per_type:
-        raise CdnerError(f"--metric {chosen.metric} is of types: say --per-type TARGET too.")
     if chosen.selection:
         return selection_table(board, chosen.format)
-    shape = next((s for s in ("errors", "audit") if getattr(chosen, s)), "types" if chosen.per_type else "rows")
-    if chosen.protocols:
-        if shape != "rows" or chosen.worst:
-            raise CdnerError("--protocols is a table of its own: leave out --errors, --audit, --per-type and --worst.")
-        shape = "protocols"
+    shape = {"--per-type": "types", "": "rows"}.get(asked, asked.removeprefix("--"))
     print_tables(
         board, chosen.format, chosen.protocols or chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type,
         worst=chosen.worst, metric=chosen.metric,
     )  # fmt: skip
     return 0
+
+
+HEEDED = {  # what asks for a table -> the options that it heeds
+    "--against --write --check": (),
+    "--write --check": (),
+    "--against": ("--protocol", "--types", "--format"),
+    "--selection": ("--format",),
+    "--errors": ("--types", "--format"),
+    "--audit": ("--types", "--format"),
+    "--per-type": ("--metric", "--protocol", "--types", "--format"),
+    "--protocols": ("--types", "--format"),
+    "": ("--worst", "--protocol", "--types", "--format"),
+}
+
+
+def table_asked(chosen: argparse.Namespace) -> str:
+    """Return the option that asks for a table, or nothing. Raises CdnerError where one is given that goes unheeded."""
+    defaults = {"--metric": "f1", "--protocol": "strict", "--types": "fine", "--format": "terminal"}
+    options = list(dict.fromkeys(option for line in HEEDED for option in (*line.split(), *HEEDED[line])))
+    values = {option: getattr(chosen, option[2:].replace("-", "_")) for option in options}
+    given = [o for o, value in values.items() if value not in (None, False) and value != defaults.get(o)]
+    kind = next(line for line in HEEDED if any(o in given for o in line.split()) or not line)
+    if "--against" in given:
+        kind = "--against --write --check" if {"--write", "--check"} & {*given} else "--against"
+    others = [option for option in given if option not in (*kind.split(), *HEEDED[kind])]
+    if others == ["--metric"]:
+        raise CdnerError(f"--metric {chosen.metric} is of types: say --per-type TARGET too.")
+    if others:
+        named = " ".join(option for option in kind.split() if option in given)
+        raise CdnerError(f"{named} takes no {' and no '.join(others)}: leave that out.")
+    if chosen.worst and chosen.format in ("csv", "json"):
+        raise CdnerError(
+            f"--worst marks lines of a table, and {chosen.format} has numbers alone: leave one of them out."
+        )
+    return kind
 
 
 def table_against(board: Any, chosen: argparse.Namespace) -> int:
@@ -606,6 +636,7 @@ def print_tables(
                 say(f"no variant of {board.name} writes text")
                 return
         elif shape == "types":
+            tables.check("target", str(target), dict.fromkeys(cell.target for cell in cells))
             found = tables.type_rows(cells, records, target=target, protocol=protocol, types=level, metric=metric)
             rows.extend(found)
         elif shape == "protocols":
@@ -667,6 +698,12 @@ def ranks(chosen: argparse.Namespace) -> int:
     from benchmark.run.plan import read_board
 
     board = read_board(chosen.board, card_folders(chosen), settings=False)
+    for target in chosen.target or ():
+        rows.check("target", target, dict.fromkeys(cell.target for cell in board.expected()))
+    for glob in chosen.variant or ():
+        names = list(dict.fromkeys(cell.variant for cell in board.expected()))
+        if not fnmatch.filter(names, glob):
+            raise CdnerError(f"no variant of {board.name} fits --variant {glob}. There are: {', '.join(names)}.")
     cells = [
         cell
         for cell in board.expected()

@@ -70,12 +70,15 @@ def find(
         and any(fnmatch(cell.variant, glob) for glob in variants)
         and any(fnmatch(cell.regime, glob) for glob in regimes)
     ]  # fmt: skip
-    if not chosen:
+    lost = [f"--target {name}" for name in targets if all(name != cell.target for cell in every)]
+    lost += [f"--variant {glob}" for glob in variants if not any(fnmatch(cell.variant, glob) for cell in every)]
+    lost += [f"--regime {glob}" for glob in regimes if not any(fnmatch(cell.regime, glob) for cell in every)]
+    if lost or not chosen:
         known = ", ".join(dict.fromkeys(f"{cell.target} ({cell.regime})" for cell in every))
         asked = {"target": targets or ["*"], "variant": variants, "regime": regimes}
-        told = " ".join(f"--{option} {name}" for option, names in asked.items() for name in names)
+        unfit = " ".join(lost or [f"--{option} {name}" for option, names in asked.items() for name in names])
         raise CdnerError(
-            f"{board}: no cell fits {told}. There are the variants "
+            f"{board}: no cell fits {unfit}. There are the variants "
             f"{', '.join(dict.fromkeys(cell.variant for cell in every))} and the targets {known}."
         )
     found: Sequence[AnySlice]

@@ -392,9 +392,21 @@ def refused(*plan, **chosen):
     return str(caught.value)
 
 
-def test_a_choice_that_fits_nothing_says_what_there_is():
-    assert refused(counted(Planned("t", "ai")), by="seen", targets=["movie"], variants=["u*"]) == (
-        "a: no cell fits --target movie --variant u* --regime *. There are the variants t and the targets ai (supervised)."
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"targets": ["movie"], "variants": ["u*"]}, "--target movie --variant u*"),
+        ({"targets": ["ai", "movie"]}, "--target movie"),
+        ({"variants": ["t", "u"]}, "--variant u"),
+        ({"regimes": ["zero-shot"]}, "--regime zero-shot"),
+        ({"targets": ["music"], "variants": ["t"]}, "--target music --variant t --regime *"),
+    ],
+)
+def test_a_choice_that_fits_nothing_says_what_there_is(chosen, said):
+    plan = [counted(Planned("t", "ai")), counted(Planned("v", "music"))]
+
+    assert refused(*plan, by="seen", **chosen) == (
+        f"a: no cell fits {said}. There are the variants t, v and the targets ai (supervised), music (supervised)."
     )
 
 
