@@ -413,25 +413,55 @@ def table(chosen: argparse.Namespace) -> int:
     """Print a board's tables, from its records alone."""
     from benchmark.run.plan import read_board
 
+    asked = table_asked(chosen)
     board = read_board(chosen.board, card_folders(chosen), settings=False)
     if chosen.against is not None:
         return table_against(board, chosen)
     if chosen.write is not None or chosen.check is not None:
         return committed_tables(board, chosen)
-    if chosen.metric != "f1" and not chosen.per_type:
-        raise CdnerError(f"--metric {chosen.metric} is of types: say --per-type TARGET too.")
     if chosen.selection:
         return selection_table(board, chosen.format)
-    shape = next((s for s in ("errors", "audit") if getattr(chosen, s)), "types" if chosen.per_type else "rows")
-    if chosen.protocols:
-        if shape != "rows" or chosen.worst:
-            raise CdnerError("--protocols is a table of its own: leave out --errors, --audit, --per-type and --worst.")
-        shape = "protocols"
+    shape = {"--per-type": "types", "": "rows"}.get(asked, asked.removeprefix("--"))
     print_tables(
         board, chosen.format, chosen.protocols or chosen.protocol, [chosen.types], shape=shape, target=chosen.per_type,
         worst=chosen.worst, metric=chosen.metric,
     )  # fmt: skip
     return 0
+
+
+HEEDED = {  # what asks for a table -> the options that it heeds
+    "--against --write --check": (),
+    "--write --check": (),
+    "--against": ("--protocol", "--types", "--format"),
+    "--selection": ("--format",),
+    "--errors": ("--types", "--format"),
+    "--audit": ("--types", "--format"),
+    "--per-type": ("--metric", "--protocol", "--types", "--format"),
+    "--protocols": ("--types", "--format"),
+    "": ("--worst", "--protocol", "--types", "--format"),
+}
+
+
+def table_asked(chosen: argparse.Namespace) -> str:
+    """Return the option that asks for a table, or nothing. Raises CdnerError where one is given that goes unheeded."""
+    defaults = {"--metric": "f1", "--protocol": "strict", "--types": "fine", "--format": "terminal"}
+    options = list(dict.fromkeys(option for line in HEEDED for option in (*line.split(), *HEEDED[line])))
+    values = {option: getattr(chosen, option[2:].replace("-", "_")) for option in options}
+    given = [o for o, value in values.items() if value not in (None, False) and value != defaults.get(o)]
+    kind = next(line for line in HEEDED if any(o in given for o in line.split()) or not line)
+    if "--against" in given:
+        kind = "--against --write --check" if {"--write", "--check"} & {*given} else "--against"
+    others = [option for option in given if option not in (*kind.split(), *HEEDED[kind])]
+    if others == ["--metric"]:
+        raise CdnerError(f"--metric {chosen.metric} is of types: say --per-type TARGET too.")
+    if others:
+        named = " ".join(option for option in kind.split() if option in given)
+        raise CdnerError(f"{named} takes no {' and no '.join(others)}: leave that out.")
+    if chosen.worst and chosen.format in ("csv", "json"):
+        raise CdnerError(
+            f"--worst marks lines of a table, and {chosen.format} has numbers alone: leave one of them out."
+        )
+    return kind
 
 
 def table_against(board: Any, chosen: argparse.Namespace) -> int:
@@ -475,7 +505,9 @@ def published(chosen: argparse.Namespace) -> int:
             shown = chosen.format != "terminal" and render.render(disagreements.tables(found), chosen.format)
             say((shown or disagreements.told(found, console().width)).rstrip("\n"))
         return 0
-    numbers = papers.chosen(papers.numbers(known), system=chosen.system, target=chosen.target, paper=chosen.paper)
+    numbers = papers.chosen(
+        papers.numbers(known), systems=chosen.system or (), targets=chosen.target or (), papers=chosen.paper or ()
+    )
     out = console()
     things = papers.tables(known, numbers, listed=chosen.target is not None)
     colour = chosen.format == "terminal" and out.is_terminal
@@ -486,11 +518,11 @@ def published(chosen: argparse.Namespace) -> int:
 
 def selection_table(board: Any, format: str) -> int:
     """Print what other rules of selection would have given."""
-    from benchmark.report import rows, selection
+    from benchmark.report import reading, selection
 
     if format not in selection.FORMATS:
         raise CdnerError(f"--selection has no format {format}. There are: {', '.join(selection.FORMATS)}.")
-    found = selection.rows(board.expected(), rows.load(board.folder))
+    found = selection.rows(board.expected(), reading.load(board.folder))
     if not found:
         raise CdnerError(
             f"no record of {board.name} tells of epochs; a transfer that says `curves: true` keeps them as it is run."
@@ -558,7 +590,7 @@ def check_tables(board: Any, found: Any) -> None:
     from benchmark.report import committed
     from benchmark.run.check import REFUSED, STRANGE
 
-    if any(f.part in ("file", "json", "schema") and f.verdict == REFUSED for f in found.findings):
+    if any(f.part in ("file", "json", "schema", "counts") and f.verdict == REFUSED for f in found.findings):
         return  # a table cannot be made of what cannot be read, and that is refused already
     try:
         for name in committed.unfit(found.folder, board.expected()):
@@ -604,6 +636,7 @@ def print_tables(
                 say(f"no variant of {board.name} writes text")
                 return
         elif shape == "types":
+            tables.check("target", str(target), dict.fromkeys(cell.target for cell in cells))
             found = tables.type_rows(cells, records, target=target, protocol=protocol, types=level, metric=metric)
             rows.extend(found)
         elif shape == "protocols":
@@ -622,7 +655,7 @@ def print_tables(
 def compare(chosen: argparse.Namespace) -> int:
     """Say in two lines who of two variants wins where, and whether it is more than noise."""
     from benchmark.report import compare as shown
-    from benchmark.report import rows
+    from benchmark.report import reading
 
     first, second = chosen.first, chosen.second
     boards = {name.rpartition("/")[0] for name in (first, second) if "/" in name}
@@ -632,7 +665,7 @@ def compare(chosen: argparse.Namespace) -> int:
         raise CdnerError(f"{first} and {second} are of different boards: a test wants one board, with the same plan.")
     first, second = (name.rpartition("/")[2] for name in (first, second))
     board = the_board(boards.pop() if boards else None, (first, second), chosen)
-    found = shown.compare(first, second, board.expected(), rows.load(board.folder), types=chosen.types)
+    found = shown.compare(first, second, board.expected(), reading.load(board.folder), types=chosen.types)
     say(shown.render(found, chosen.format, console().width).rstrip("\n"))
     return 0
 
@@ -660,18 +693,24 @@ def ranks(chosen: argparse.Namespace) -> int:
     import fnmatch
 
     from benchmark.report import compare as shown
-    from benchmark.report import rows
+    from benchmark.report import reading, rows
     from benchmark.report.layout import tables
     from benchmark.run.plan import read_board
 
     board = read_board(chosen.board, card_folders(chosen), settings=False)
+    for target in chosen.target or ():
+        rows.check("target", target, dict.fromkeys(cell.target for cell in board.expected()))
+    for glob in chosen.variant or ():
+        names = list(dict.fromkeys(cell.variant for cell in board.expected()))
+        if not fnmatch.filter(names, glob):
+            raise CdnerError(f"no variant of {board.name} fits --variant {glob}. There are: {', '.join(names)}.")
     cells = [
         cell
         for cell in board.expected()
         if any(fnmatch.fnmatch(cell.variant, glob) for glob in chosen.variant or ["*"])
         and (not chosen.target or cell.target in chosen.target)
     ]
-    laid_out = tables(rows.rows(cells, rows.load(board.folder), types=chosen.types))
+    laid_out = tables(rows.rows(cells, reading.load(board.folder), types=chosen.types))
     groups = [[row for row in table.rows if isinstance(row, rows.Row)] for table in laid_out]
     able = [(table, group) for table, group in zip(laid_out, groups, strict=True) if len({r.target for r in group}) > 1]
     if not able:
@@ -692,11 +731,11 @@ def ranks(chosen: argparse.Namespace) -> int:
 
 def curve(chosen: argparse.Namespace) -> int:
     """Print, and draw, F1 over the share of added data."""
-    from benchmark.report import curves, rows
+    from benchmark.report import curves, reading, rows
     from benchmark.run.plan import read_board
 
     board = read_board(chosen.board, card_folders(chosen), settings=False)
-    records = rows.load(board.folder)
+    records = reading.load(board.folder)
     scored = rows.rows(board.expected(), records, protocol=chosen.protocol, types=chosen.types)
     found = curves.curves(scored, chosen.target)
     title = f"{board.name}: {chosen.protocol} F1 on {chosen.target}, {chosen.types} types"
@@ -709,7 +748,7 @@ def curve(chosen: argparse.Namespace) -> int:
 
 def slice_(chosen: argparse.Namespace) -> int:
     """Print, and draw, where a board's variants differ: by type, length, seen mentions, amount of gold, cost."""
-    from benchmark.report import rows, slices
+    from benchmark.report import reading, slices
     from benchmark.report.render import render
     from benchmark.run.plan import read_board
 
@@ -717,8 +756,8 @@ def slice_(chosen: argparse.Namespace) -> int:
         slices.check(path)
     board = read_board(chosen.board, card_folders(chosen), settings=False)
     found = slices.find(
-        board.name, board.expected(), rows.load(board.folder), by=chosen.by, types=chosen.types, target=chosen.target,
-        variant=chosen.variant, regime=chosen.regime,
+        board.name, board.expected(), reading.load(board.folder), by=chosen.by, types=chosen.types,
+        targets=chosen.target or (), variants=chosen.variant or ("*",), regimes=chosen.regime or ("*",),
     )  # fmt: skip
     out = console()
     terminal = chosen.format == "terminal"
@@ -1221,8 +1260,31 @@ def card_folders(chosen: argparse.Namespace) -> tuple[Path, ...]:
     return tuple(getattr(chosen, "cards", None) or ())
 
 
+class Once(argparse.Action):
+    """Takes the value of an option, and refuses a second one: which of two is meant, nobody can tell."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        """Set the value."""
+        if option_string is not None and self.dest in parser.given:
+            raise argparse.ArgumentError(self, "given twice, and it takes one value")
+        parser.given.add(self.dest)
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser that tells a wrong call in one line, with a way on."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        """Build it as argparse does."""
+        super().__init__(*given, **named)
+        self.given: set[str] = set()
+        self.register("action", None, Once)
+        self.register("action", "store", Once)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return what argparse reads, as of a fresh call."""
+        self.given = set()
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and where help is, and exit with status 2."""
@@ -1393,12 +1455,14 @@ def parser() -> argparse.ArgumentParser:
         "--write",
         type=Path,
         nargs="*",
+        action="extend",
         metavar="PAGE",
         help="write table.md and table.csv into the board's folder, and the marked block of Markdown pages",
     )
     verb.add_argument(
-        "--check", type=Path, nargs="*", metavar="PAGE", help="fail where such a table is not what the records say"
-    )
+        "--check", type=Path, nargs="*", action="extend", metavar="PAGE",
+        help="fail where such a table is not what the records say",
+    )  # fmt: skip
 
     verb.add_argument(
         "--against", choices=("published",),
@@ -1418,20 +1482,27 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--variant", action="append", metavar="GLOB", help="rank these; may be given again")
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
     verb.add_argument(
-        "--out", type=Path, nargs="+", default=[], metavar="FILE",
+        "--out", type=Path, nargs="+", action="extend", default=[], metavar="FILE",
         help="the critical-difference diagram: .png, .svg, .pdf",
     )  # fmt: skip
 
     verb = add("published", published, "cdner published --system LANER --target ai", cards=False)
-    verb.add_argument("--system", metavar="NAME", help="of this system and its ablations, whoever printed them")
-    verb.add_argument("--target", metavar="CORPUS", help="at this target, in one list")
-    verb.add_argument("--paper", metavar="NAME", help="of this paper")
+    verb.add_argument(
+        "--system", action="append", metavar="NAME",
+        help="of this system and its ablations, whoever printed them; may be given again",
+    )  # fmt: skip
+    verb.add_argument(
+        "--target", action="append", metavar="CORPUS", help="at this target, in one list; may be given again"
+    )
+    verb.add_argument("--paper", action="append", metavar="NAME", help="of this paper; may be given again")
     verb.add_argument("--format", choices=("terminal", "markdown", "latex", "csv", "json"), default="terminal")
     verb.add_argument(
-        "--check", type=Path, nargs="*", metavar="PAGE",
+        "--check", type=Path, nargs="*", action="extend", metavar="PAGE",
         help="recompute, and list where papers disagree; fail where a Markdown page lists something else",
     )  # fmt: skip
-    verb.add_argument("--write", type=Path, nargs="+", metavar="PAGE", help="write that list into Markdown pages")
+    verb.add_argument(
+        "--write", type=Path, nargs="+", action="extend", metavar="PAGE", help="write that list into Markdown pages"
+    )
 
     verb = add("check", check, "cdner check ./theirs --strict", data=True)
     verb.add_argument("board", metavar="BOARD", help="a board's name, or a folder with a plan.yaml")
@@ -1453,7 +1524,9 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("--target", required=True, metavar="CORPUS")
     verb.add_argument("--protocol", default="strict", metavar="NAME", help=PROTOCOLS)
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
-    verb.add_argument("--out", type=Path, nargs="+", default=[], metavar="FILE", help="figures: .png, .svg, .pdf")
+    verb.add_argument(
+        "--out", type=Path, nargs="+", action="extend", default=[], metavar="FILE", help="figures: .png, .svg, .pdf"
+    )
 
     verb = add("slice", slice_, "cdner slice minilm --by seen --target ai --variant 'tagger*' --out seen.pdf")
     verb.add_argument("board", metavar="BOARD")
@@ -1464,13 +1537,13 @@ def parser() -> argparse.ArgumentParser:
         help="type, detection, span-length, sentence-length, seen, shared, consistency, confusion, amount or cost "
         "(default: an overview)",
     )  # fmt: skip
-    verb.add_argument("--target", metavar="CORPUS", help="this one alone")
-    verb.add_argument("--variant", default="*", metavar="GLOB", help="the variants whose name fits")
-    verb.add_argument("--regime", default="*", metavar="GLOB", help="the regimes whose name fits")
+    verb.add_argument("--target", action="append", metavar="CORPUS", help="this one; may be given again")
+    verb.add_argument("--variant", action="append", metavar="GLOB", help="variants whose name fits; may be given again")
+    verb.add_argument("--regime", action="append", metavar="GLOB", help="regimes whose name fits; may be given again")
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
     verb.add_argument("--format", choices=("terminal", "markdown", "latex", "csv", "json"), default="terminal")
     verb.add_argument(
-        "--out", type=Path, nargs="+", default=[], metavar="FILE",
+        "--out", type=Path, nargs="+", action="extend", default=[], metavar="FILE",
         help="tables (.md, .tex), numbers (.csv, .json), figures (.png, .svg, .pdf)",
     )  # fmt: skip
 
@@ -1483,7 +1556,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     verb.add_argument("--types", choices=("fine", "general"), help="default: what the method predicts")
     verb.add_argument(
-        "--out", type=Path, nargs="+", default=[], metavar="FILE",
+        "--out", type=Path, nargs="+", action="extend", default=[], metavar="FILE",
         help="the report (.md), the matrix (.csv), all numbers (.json), figures (.png, .svg, .pdf)",
     )  # fmt: skip
 

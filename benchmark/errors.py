@@ -5,6 +5,7 @@ CdnerError
 ├── CardError        a card that cannot be believed
 ├── DataError        a corpus file that cannot be read, or is not what its card says
 ├── FetchError       a corpus file that cannot be found or downloaded
+│   └── NotHere          it is nowhere on this machine, and was not to be downloaded (carries its corpus)
 ├── PlanError        a board's plan, a transfer or a setting that is refused
 ├── Unsupported      a method cannot do what a transfer asks: the cell is skipped, with the reason
 ├── StoreError       the store cannot be used
@@ -45,6 +46,14 @@ class DataError(CdnerError):
 
 class FetchError(CdnerError):
     """A corpus file that cannot be found or downloaded."""
+
+
+class NotHere(FetchError):
+    """A file of a corpus is nowhere on this machine, and was not to be downloaded. `corpus` names the corpus."""
+
+    def __init__(self, told: str, corpus: str = "") -> None:
+        super().__init__(told)
+        self.corpus = corpus
 
 
 class PlanError(CdnerError):

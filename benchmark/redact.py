@@ -20,32 +20,45 @@ SHORTEST = 8  # characters; a shorter value is likelier a word that the text nee
 
 NAMED = re.compile(r"(?:^|_)(?:KEY|KEY_ID|TOKEN|SECRET|PAT|CREDENTIALS?)$|(?:PASSWORD|PASSWD|PASSPHRASE)$")
 
-LOOKS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"(?<![A-Za-z0-9])sk-(?=[\w-]{0,200}\d)[\w-]{12,}", MASK),  # OpenAI, Anthropic and whoever follows them
-        (r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{16,}", MASK),
-        (r"(?<![A-Za-z0-9])wandb_v\d_\w{16,}", MASK),
-        (r"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{20,})", MASK),
-        (r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z])", MASK),
-        (r"(?<![A-Za-z0-9])AIza[\w-]{35}", MASK),
-        (r"(?<![A-Za-z0-9])xox[abeoprs]-[A-Za-z0-9-]{10,}", MASK),
-        (r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}(?:\.[\w-]*)?", MASK),  # a JSON web token
+# pattern, what stands in its place, and pieces of which one stands, case folded, in all that it matches: most texts have
+# none, and to look for a piece is a hundred times faster
+LOOKS: tuple[tuple[re.Pattern[str], str, tuple[str, ...]], ...] = tuple(
+    (re.compile(pattern), replacement, pieces)
+    for pattern, replacement, pieces in (
+        (r"(?<![A-Za-z0-9])sk-(?=[\w-]{0,200}\d)[\w-]{12,}", MASK, ("sk-",)),  # OpenAI, Anthropic and who follows them
+        (r"(?<![A-Za-z0-9])hf_[A-Za-z0-9]{16,}", MASK, ("hf_",)),
+        (r"(?<![A-Za-z0-9])wandb_v\d_\w{16,}", MASK, ("wandb_v",)),
+        (
+            r"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{20,})",
+            MASK,
+            ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-"),
+        ),
+        (r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z])", MASK, ("akia", "asia")),
+        (r"(?<![A-Za-z0-9])AIza[\w-]{35}", MASK, ("aiza",)),
+        (r"(?<![A-Za-z0-9])xox[abeoprs]-[A-Za-z0-9-]{10,}", MASK, ("xox",)),
+        (r"(?<![\w-])eyJ[\w-]{10,}\.eyJ[\w-]{10,}(?:\.[\w-]*)?", MASK, (".eyj",)),  # a JSON web token
         (
             r"(?i)\b(authorization[\"']?[ \t]*[:=][ \t]*[\"']?(?:(?:bearer|basic|token)[ \t]+)?+)[\w.~+/=-]{4,}",
             rf"\g<1>{MASK}",
+            ("authorization",),
         ),
-        (r"\b([Bb]earer[ \t]+)(?:(?=[\w.~+/=-]{0,200}\d)[\w.~+/=-]{8,}|[\w.~+/=-]{20,})", rf"\g<1>{MASK}"),
+        (
+            r"\b([Bb]earer[ \t]+)(?:(?=[\w.~+/=-]{0,200}\d)[\w.~+/=-]{8,}|[\w.~+/=-]{20,})",
+            rf"\g<1>{MASK}",
+            ("bearer",),
+        ),
         (
             r"(?i)((?:api[_ -]?key|wandb)(?:[_ -](?:key|login|token))?[\"']?[ \t]*(?:[:=]|is\b)?[ \t]*[\"']?)"
             r"[0-9a-f]{40}(?![0-9a-z])",
             rf"\g<1>{MASK}",
+            ("apikey", "api_key", "api key", "api-key", "wandb"),
         ),
-        (r"(://)[^\s/:@\"'<>]*:[^\s/@\"'<>]+@", rf"\g<1>{MASK}@"),
+        (r"(://)[^\s/:@\"'<>]*:[^\s/@\"'<>]+@", rf"\g<1>{MASK}@", ("://",)),
         (
             r"(?i)([?&](?:api_?key|(?:access_?|auth_?)?token|secret|password|X-Amz-(?:Signature|Security-Token))=)"
             r"(?!\*)[^&\s\"'#<>]{4,}",
             rf"\g<1>{MASK}",
+            ("key=", "token=", "secret=", "password=", "signature="),
         ),
     )
 )
@@ -137,8 +150,10 @@ def _redactor(values: tuple[str, ...]) -> Callable[[str], str]:
     def once(text: str) -> str:
         if known is not None:
             text = known.sub(MASK, text)
-        for pattern, replacement in LOOKS:
-            text = pattern.sub(replacement, text)
+        folded = text.casefold().replace("\u0131", "i").replace("i\u0307", "i")  # (?i) takes every kind of i for one
+        for pattern, replacement, pieces in LOOKS:
+            if any(piece in folded for piece in pieces):
+                text = pattern.sub(replacement, text)
         return text
 
     def clean(text: str) -> str:

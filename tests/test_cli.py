@@ -180,6 +180,10 @@ def test_no_command_at_all_prints_help_and_is_a_wrong_call(capsys):
             ["adopt", "demo", "--sample", "0"],
             "cdner adopt: argument --sample: '0' is no whole number above 0\nTry: cdner adopt --help\n",
         ),
+        (
+            ["slice", "demo", "--by", "type", "--by", "seen"],
+            "cdner slice: argument --by: given twice, and it takes one value\nTry: cdner slice --help\n",
+        ),
         (["status"], "cdner status: the following arguments are required: BOARD\nTry: cdner status --help\n"),
         (["list", "--ships"], "cdner: unrecognized arguments: --ships\nTry: cdner --help\n"),
     ],
@@ -383,7 +387,11 @@ def record(**other) -> dict:
         "corpora": {"demo-news": {"version": 1}, "demo-cinema": {"version": 1}},
         "scorer": 1,
         "scores": {"fine": {"strict": counted}, "general": {"strict": general}},
-        "errors": {"fine": {"hit": 2, "type": 1, "boundary": 0, "missed": 1, "spurious": 0}},
+        "errors": {
+            "fine": {"hit": 2, "type": 1, "boundary": 0, "missed": 1, "spurious": 0},
+            "general": {"hit": 3, "type": 0, "boundary": 0, "missed": 1, "spurious": 0},
+        },
+        "sentences": {"fine": [[2, 1, 2]], "general": [[3, 0, 1]]},
         "provenance": {"precision": "32"},
         **other,
     }
@@ -442,7 +450,7 @@ def test_a_broken_record_is_told(capsys, harbour):
     status, _, err = call(capsys, "table", "harbour")
 
     assert status == 1
-    assert err.startswith(f"cdner: {path}: this record cannot be read (")
+    assert err.startswith(f"cdner: {path}: this record is no JSON (")
 
 
 def test_a_store_that_cannot_be_written_is_told_without_a_traceback(capsys, harbour, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from benchmark.redact import redact, redact_file, secrets
+from benchmark.redact import LOOKS, redact, redact_file, secrets
 
 HEX = "0123456789abcdef"
 COMMIT = "8b63d888c66b069ec5edad64a7da9c5104dd94e0"
@@ -239,3 +239,20 @@ def test_a_file_is_redacted_as_its_text_is(tmp_path, parts):
     redact_file(log)
 
     assert log.read_bytes() == expected
+
+
+# ---- speed
+
+
+@pytest.mark.parametrize("letter", ["\u212a", "k"])
+def test_what_looks_like_a_key_is_found_in_letters_of_every_kind(letter):
+    assert redact(f"?api_{letter}ey=abcd1234") == f"?api_{letter}ey=***"
+
+
+@pytest.mark.parametrize("letter", ["\u0130", "\u0131", "i"])
+def test_every_i_is_one(letter):
+    assert redact(f"author{letter}zation: abcd1234") == f"author{letter}zation: ***"
+
+
+def test_the_pieces_of_a_pattern_are_folded():
+    assert all(piece == piece.casefold() for _, _, pieces in LOOKS for piece in pieces)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmark import paths
 from benchmark.corpus.card import Card, SourceFile
-from benchmark.errors import DataError, FetchError
+from benchmark.errors import DataError, FetchError, NotHere
 
 TIMEOUT = 10  # seconds without a sign of life; a download is tried once
 
@@ -48,7 +48,7 @@ def _located(card: Card, split: str, source: SourceFile, data: Path | None) -> P
     if cached and cached.is_file():
         return _checked(cached, source, "Delete it, and it is downloaded again.")
     if not source.url or not cached:
-        raise FetchError(_ways_out(card, split, source, cached, "and its card names no url"))
+        raise NotHere(_ways_out(card, split, source, cached, "and its card names no url"), card.name)
     _download(card, split, source, cached)
     return cached
 
@@ -113,7 +113,7 @@ def _download(card: Card, split: str, source: SourceFile, cached: Path) -> None:
                 "If the source changed, ask for a new card; if the connection is at fault, try again."
             ) from error
         why = f"and the download failed ({_reason(error)})"
-        raise FetchError(_ways_out(card, split, source, cached, why)) from error
+        raise NotHere(_ways_out(card, split, source, cached, why), card.name) from error
 
 
 def _reason(error: Exception) -> str:

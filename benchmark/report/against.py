@@ -25,9 +25,10 @@ from benchmark.report.disagreements import Finding, find
 from benchmark.report.layout import DASH, SELECTED, TONES, Entry, Table
 from benchmark.report.published import Number, Same, head_of, with_methods
 from benchmark.report.published import load as load_papers
+from benchmark.report.reading import LEVELS, Record
+from benchmark.report.reading import load as load_records
 from benchmark.report.render import render
-from benchmark.report.rows import LEVELS, Record, Row, Summary, TypeRow, grouped, rows, type_rows
-from benchmark.report.rows import load as load_records
+from benchmark.report.rows import Row, Summary, TypeRow, grouped, rows, type_rows
 
 UNKNOWN = "?"
 

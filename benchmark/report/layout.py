@@ -25,6 +25,7 @@ from benchmark.report.rows import (
     MISSED,
     NO_RECORD,
     NO_SLICES,
+    OVERVIEW,
     SPURIOUS,
     AnyRow,
     AuditRow,
@@ -464,7 +465,7 @@ def _slice_table(rows: list[SliceRow], targets: list[str], versions: list[str]) 
 def _overview_table(rows: list[SliceRow], targets: list[str], versions: list[str]) -> Table:
     """Lay out some buckets by variants, target after target."""
     marks = Marks.of(rows)
-    heads = [name for name in dict.fromkeys(row.bucket for row in rows) if name is not None]
+    heads = [name for name in dict.fromkeys(row.bucket for row in rows) if name is not None] or [*OVERVIEW]
     lines, uncounted = [], False
     for target in targets:
         block = grouped([row for row in rows if row.target == target], lambda row: row.variant)

@@ -411,31 +411,34 @@ _NOTHING = Facts()
 
 
 def chosen(
-    found: Sequence[Number], *, system: str | None = None, target: str | None = None, paper: str | None = None
+    found: Sequence[Number], *, systems: Sequence[str] = (), targets: Sequence[str] = (), papers: Sequence[str] = ()
 ) -> list[Number]:
-    """Return the numbers of a system, at a target, of a paper; case is all one. Raises UnknownName.
+    """Return the numbers of some systems, at some targets, of some papers; case is all one. Raises UnknownName.
 
     A system's name stands for its ablations too: LANER for `LANER w/o LC`.
     """
     kept = list(found)
-    if paper is not None:
-        one = _named("published paper", paper, [n.paper for n in found])
-        kept = [n for n in kept if n.paper == one]
-    if system is not None:
+    if papers:
+        ones = [_named("published paper", paper, [n.paper for n in found]) for paper in papers]
+        kept = [n for n in kept if n.paper in ones]
+    if systems:
         names = [n.system for n in found if n.system]
-        shown = [name for name in names if re.fullmatch(rf"{re.escape(system)}([ ,+-].*)?", name, re.IGNORECASE)]
-        if not shown:
-            _named("published system", system, names)
+        shown = {name for system in systems for name in _with_ablations(system, names)}
         kept = [n for n in kept if n.system in shown]
-    if target is not None:
-        one = _named("published target", target, [n.target for n in found if n.target])
-        kept = [n for n in kept if n.target == one]
+    if targets:
+        ones = [_named("published target", target, [n.target for n in found if n.target]) for target in targets]
+        kept = [n for n in kept if n.target in ones]
     if not kept:
-        asked = {"paper": paper, "system": system, "target": target}
-        raise UnknownName(
-            f"nothing is published of {', '.join(f'{k} {v}' for k, v in asked.items() if v)} together; ask for less."
-        )
+        asked = {"paper": papers, "system": systems, "target": targets}
+        told = ", ".join(f"{what} {' or '.join(names)}" for what, names in asked.items() if names)
+        raise UnknownName(f"nothing is published of {told} together; ask for less.")
     return kept
+
+
+def _with_ablations(system: str, names: Sequence[str]) -> list[str]:
+    """Return the names of a system and its ablations. Raises UnknownName with the nearest."""
+    shown = [name for name in names if re.fullmatch(rf"{re.escape(system)}([ ,+-].*)?", name, re.IGNORECASE)]
+    return shown or [_named("published system", system, names)]
 
 
 def _named(what: str, name: str, known: Iterable[str]) -> str:

@@ -78,8 +78,11 @@ def _blocks(columns: list[list[Any]], labels: int, width: int, *, packed: bool =
     """Return the columns in as few blocks as fit, of about equal numbers, each led by the label columns.
 
     packed   a block has as many columns as fit, for columns of very different widths
+    Where there are label columns alone, they are the one block.
     """
     names, values = columns[:labels], columns[labels:]
+    if not values:
+        return [names]
     room = width - sum(column[0].cell_len + _GAP for column in names) + _GAP
     widths = [column[0].cell_len + _GAP for column in values]
     if packed:

@@ -1,6 +1,5 @@
 """Records and the cells that a plan expects, as rows: what came of a variant on a transfer.
 
-load        folder         -> records    JSON as it stands under `records/`
 rows        cells, records -> Row        one variant x transfer x regime, over its seeds and draws
 error_rows  cells, records -> ErrorRow   the same for kinds of errors
 audit_rows  cells, records -> AuditRow   the same for generated pairs and what became of them
@@ -12,33 +11,25 @@ amount_rows, cost_rows, confusion_rows   F1 by the amount of gold, cost beside F
 A row without a number says why: its `status` is the worst of its cells' and `reason` has theirs.
 """
 
-import gc
-import json
 import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmark import RECORD_SCHEMA
-from benchmark.errors import RecordError, UnknownName, nearest
+from benchmark.errors import UnknownName, nearest
+from benchmark.report.reading import LEVELS, Record
 from benchmark.score.protocols import PROTOCOLS, Counts
 from benchmark.score.slices import DIMENSIONS
 from benchmark.score.statistics import Column, standings
 
-Record = dict[str, Any]
 Pair = tuple[str | None, str | None]  # a gold type and a predicted one
 T = TypeVar("T")
 
 NO_RECORD = "no record"
-LEVELS = ("fine", "general")
 INTERVALS = ("seeds and sentences", "draws and sentences", "sentences only")
 METRICS = {"f1": "F1", "precision": "precision", "recall": "recall"}  # of a type
 ERRORS = {"hit": "hits", "type": "wrong type", "boundary": "boundary", "missed": "missed", "spurious": "spurious"}
@@ -255,56 +246,6 @@ AnyRow = Row | ErrorRow | AuditRow | TypeRow | ProtocolRow | SliceRow | CostRow 
 
 
 # Records
-
-
-def load(folder: Path | str) -> list[Record]:
-    """Return every record under `<folder>/records/`, in the order of their paths; none where there is no such folder.
-
-    Raises RecordError, naming the file, for one that is not JSON or not a record.
-    """
-    with _no_collection():
-        return [_read(path) for path in sorted((Path(folder) / "records").rglob("*.json"))]
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Hold the garbage collector back: it goes over the million small lists of JSON again and again, in vain."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-def _read(path: Path) -> Record:
-    mend = "Mend or delete it and run the board again."
-    try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path}: this record cannot be read ({error}). {mend}") from error
-    if not isinstance(record, dict) or not {"cell", "status"} <= record.keys():
-        raise RecordError(f"{path}: a record is an object with `cell` and `status`, and this is none. {mend}")
-    if record.get("schema", RECORD_SCHEMA) not in range(1, RECORD_SCHEMA + 1):
-        raise RecordError(
-            f"{path}: the record has schema {record['schema']}, this version reads up to {RECORD_SCHEMA}. "
-            "A newer cdner wrote it: use that one."
-        )
-    for level, counts in (record.get("sentences") or {}).items():
-        record["sentences"][level] = _packed(path, counts)
-    return record
-
-
-def _packed(path: Path, counts: Any) -> NDArray[np.int32]:
-    """Return the counts of each sentence as an array (n, 3): as lists, those of 10,000 records fill a laptop."""
-    try:
-        flat = np.fromiter(chain.from_iterable(counts), dtype=np.int32)
-        return flat.reshape(len(counts), 3)
-    except (TypeError, ValueError, OverflowError):
-        raise RecordError(
-            f"{path}: `sentences` is not a list of [hit, extra, missed]. Mend or delete it and run the board again."
-        ) from None
 
 
 def _by_cell(records: Iterable[Record]) -> dict[str, Record]:

@@ -21,7 +21,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from benchmark.report.rows import Cell, Record, grouped
+from benchmark.report.reading import Record
+from benchmark.report.rows import Cell, grouped
 from benchmark.score.protocols import Counts
 
 RULES = ("target-dev", "source-dev", "last")

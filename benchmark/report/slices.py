@@ -18,6 +18,7 @@ from benchmark.errors import CdnerError
 from benchmark.files import write_whole
 from benchmark.report import figures
 from benchmark.report.layout import SELECTED, SLICED, bucket_name
+from benchmark.report.reading import Record
 from benchmark.report.render import render
 from benchmark.report.rows import (
     AVERAGE,
@@ -27,7 +28,6 @@ from benchmark.report.rows import (
     Cell,
     ConfusionRow,
     CostRow,
-    Record,
     SliceRow,
     amount_rows,
     confusion_rows,
@@ -53,25 +53,33 @@ def find(
     *,
     by: str | None = None,
     types: str = "fine",
-    target: str | None = None,
-    variant: str = "*",
-    regime: str = "*",
+    targets: Sequence[str] = (),
+    variants: Sequence[str] = ("*",),
+    regimes: Sequence[str] = ("*",),
 ) -> Sequence[AnySlice]:
     """Return the rows that `by` asks for; None: an overview.
 
-    target, variant, regime   those alone; the latter two with wildcards
+    targets             those alone; none: all
+    variants, regimes   what one of these, with wildcards, fits
     Raises CdnerError, which says what to do, where there is not one number.
     """
     every, records = list(cells), list(records)
     chosen = [
         cell for cell in every
-        if target in (None, cell.target) and fnmatch(cell.variant, variant) and fnmatch(cell.regime, regime)
+        if (not targets or cell.target in targets)
+        and any(fnmatch(cell.variant, glob) for glob in variants)
+        and any(fnmatch(cell.regime, glob) for glob in regimes)
     ]  # fmt: skip
-    if not chosen:
+    lost = [f"--target {name}" for name in targets if all(name != cell.target for cell in every)]
+    lost += [f"--variant {glob}" for glob in variants if not any(fnmatch(cell.variant, glob) for cell in every)]
+    lost += [f"--regime {glob}" for glob in regimes if not any(fnmatch(cell.regime, glob) for cell in every)]
+    if lost or not chosen:
         known = ", ".join(dict.fromkeys(f"{cell.target} ({cell.regime})" for cell in every))
+        asked = {"target": targets or ["*"], "variant": variants, "regime": regimes}
+        unfit = " ".join(lost or [f"--{option} {name}" for option, names in asked.items() for name in names])
         raise CdnerError(
-            f"{board}: no cell fits --target {target or '*'} --variant {variant} --regime {regime}. There are the "
-            f"variants {', '.join(dict.fromkeys(cell.variant for cell in every))} and the targets {known}."
+            f"{board}: no cell fits {unfit}. There are the variants "
+            f"{', '.join(dict.fromkeys(cell.variant for cell in every))} and the targets {known}."
         )
     found: Sequence[AnySlice]
     if by == "confusion":

@@ -1,7 +1,7 @@
-"""A board's records as tables, for a terminal, Markdown, LaTeX, CSV or JSON: the names of three files in one place.
+"""A board's records as tables, for a terminal, Markdown, LaTeX, CSV or JSON: the names of four files in one place.
 
-rows.py     load                         folder         -> records
-            rows, error_rows, audit_rows, type_rows  cells, records -> Row, ErrorRow, AuditRow, TypeRow
+reading.py  load                 folder         -> records
+rows.py     rows, error_rows, audit_rows, type_rows  cells, records -> Row, ErrorRow, AuditRow, TypeRow
             protocol_rows        cells, records -> ProtocolRow
 layout.py   tables, with_evidence, with_worst  rows     -> Table
 render.py   render                       rows or tables -> str    one of FORMATS
@@ -10,11 +10,11 @@ Each file imports only from those above it.
 """
 
 from benchmark.report.layout import DASH, SELECTED, TONES, Entry, Marks, Table, tables, with_evidence, with_worst
+from benchmark.report.reading import LEVELS, Record, load
 from benchmark.report.render import FORMATS, Markup, render
 from benchmark.report.rows import (
     AUDIT,
     ERRORS,
-    LEVELS,
     METRICS,
     NO_RECORD,
     AnyRow,
@@ -23,13 +23,12 @@ from benchmark.report.rows import (
     ErrorRow,
     Outcome,
     ProtocolRow,
-    Record,
     Row,
     Summary,
     TypeRow,
     audit_rows,
+    check,
     error_rows,
-    load,
     protocol_rows,
     rows,
     type_rows,
@@ -60,6 +59,7 @@ __all__ = [
     "Table",
     "TypeRow",
     "audit_rows",
+    "check",
     "error_rows",
     "load",
     "protocol_rows",

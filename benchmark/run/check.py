@@ -13,6 +13,7 @@ versions      scorer, cards, gold, train are today's
 counts        sentences and types sum up to the whole; errors too
 curves        the counts of the epoch that was kept are the record's
 predictions   they stand beside, unaltered, of the test split's sentences, of its types
+data          the files of corpora that this asks for are here
 scores        predictions are scored again, and cut into slices, where the gold can be read
 cost          nothing is below 0
 equal, seeds  what is said to be equal is; two seeds do not agree to the letter
@@ -25,6 +26,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -36,7 +38,7 @@ import methods
 from benchmark.corpus.card import Card, load_card
 from benchmark.corpus.corpus import Corpus, Split, load, load_split
 from benchmark.corpus.transfer import Spec, describe
-from benchmark.errors import CdnerError, RecordError, nearest
+from benchmark.errors import CdnerError, NotHere, RecordError, nearest
 from benchmark.redact import redact
 from benchmark.run import record as records
 from benchmark.run import untrusted
@@ -139,14 +141,15 @@ class Report:
         doubtful = self.where(DOUBTFUL) - refused
         names = set(self.files)
         sound = len(names - refused - doubtful)
-        other = len((refused | doubtful) - names)
         told = [f"{len(names)} record{'s' * (len(names) != 1)} of {self.cells} cells", f"{sound} sound"]
         told += [
             f"{len(refused & names)} refused",
             f"{len(doubtful & names)} in doubt",
             f"{self.rescored} scored again",
         ]
-        return f"{self.board}: {', '.join(told)}" + (f"; in doubt or refused besides: {other}" if other else "")
+        counts = {REFUSED: len(refused - names), DOUBTFUL: len(doubtful - names)}
+        other = [f"{n} other file{'s' * (n != 1)} {verdict}" for verdict, n in counts.items() if n]
+        return "; ".join([f"{self.board}: {', '.join(told)}", *other])
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it as JSON."""
@@ -304,7 +307,7 @@ class Corpora:
                 self._known[key] = error
         found = self._known[key]
         if isinstance(found, CdnerError):
-            raise type(found)(*found.args)
+            raise copy(found)
         return found
 
 
@@ -318,7 +321,10 @@ class Checker:
         self.corpora = Corpora()
         self.planned: dict[str, Planned] = {}
         self.unplanned: dict[str, str] = {}
-        self._gold: dict[str, list[Gold] | str] = {}
+        self._cards: dict[str, Card | CdnerError] = {}
+        self._gold: dict[str, list[Gold] | str | None] = {}
+        self._absent: dict[str, str] = {}  # cells that cannot be planned here -> the corpus that is not here
+        self._wanted: dict[str, dict[str, None]] = {}  # corpora that are not here -> the records that want them
         self._runs: dict[str, frozenset[str]] = {}
         self._shown: dict[Spec, dict[str, Shown]] = {}
 
@@ -332,6 +338,7 @@ class Checker:
             self.one(name, path)
         self.equals()
         self.copies()
+        self.absent()
         return self.report
 
     def refuse(self, cell: str, part: str, told: str) -> None:
@@ -341,6 +348,18 @@ class Checker:
     def doubt(self, cell: str, part: str, told: str) -> None:
         """Say what cannot be told of a record."""
         self.report.add(DOUBTFUL, part, cell, told)
+
+    def card(self, name: str) -> Card:
+        """Return a card, which is read once, or fails once."""
+        if name not in self._cards:
+            try:
+                self._cards[name] = load_card(name, self.cards)
+            except CdnerError as error:
+                self._cards[name] = error
+        found = self._cards[name]
+        if isinstance(found, CdnerError):
+            raise copy(found)
+        return found
 
     # ---- files
 
@@ -387,7 +406,9 @@ class Checker:
                 self.board, cells, data=self.data, cards=self.cards, read=lambda *_: None, corpora=self.corpora
             )
         except STRANGE as error:
-            if len(cells) == 1:
+            if len(cells) == 1 and isinstance(error, NotHere):
+                self._absent[cells[0].name] = error.corpus
+            elif len(cells) == 1:
                 told = str(error) if isinstance(error, CdnerError) else f"{type(error).__name__}: {error}"
                 self.unplanned[cells[0].name] = " ".join(told.split())
             else:
@@ -556,6 +577,8 @@ class Checker:
 
     def ingredients(self, name: str, record: Mapping[str, Any]) -> None:
         """Check that the final stage is the one that the plan gives here."""
+        if name in self._absent:
+            self._wanted.setdefault(self._absent[name], {})[name] = None
         if name in self.unplanned:
             self.doubt(
                 name,
@@ -594,7 +617,7 @@ class Checker:
             )
         for corpus, told in record["corpora"].items():
             try:
-                here = load_card(corpus, self.cards).version
+                here = self.card(corpus).version
             except CdnerError as error:
                 self.doubt(name, "versions", f"the card of {shown(corpus)} cannot be read here: {error}")
                 continue
@@ -722,13 +745,16 @@ class Checker:
         """Check predictions against the card, and score them again where the gold can be read."""
         cell = self.cells[name]
         try:
-            card = load_card(cell.spec.tested, self.cards)
+            card = self.card(cell.spec.tested)
         except CdnerError as error:
             self.doubt(name, "scores", f"not scored again, for want of the card: {error}")
             return
         if not self.possible(name, record, predicted, card):
             return
         gold = self.gold(card)
+        if gold is None:
+            self._wanted.setdefault(card.name, {})[name] = None
+            return
         if isinstance(gold, str):
             self.doubt(name, "scores", f"not scored again, for want of the gold: {gold}")
             return
@@ -814,12 +840,14 @@ class Checker:
                 return False
         return True
 
-    def gold(self, card: Card) -> list[Gold] | str:
-        """Return the gold of a card's test split, or why there is none here."""
+    def gold(self, card: Card) -> list[Gold] | str | None:
+        """Return the gold of a card's test split, or why there is none here; None: its file is not on this machine."""
         if card.name not in self._gold:
             try:
                 split = load_split(card, "test", self.data)
                 self._gold[card.name] = [Gold(s.id, s.words, s.spans or ()) for s in split.sentences]
+            except NotHere:
+                self._gold[card.name] = None
             except CdnerError as error:
                 self._gold[card.name] = " ".join(str(error).split())
         return self._gold[card.name]
@@ -856,6 +884,17 @@ class Checker:
         return self._runs[name]
 
     # ---- what several records say together
+
+    def absent(self) -> None:
+        """Say in one line which corpora are not here, and what was not checked for want of them."""
+        if self._wanted:
+            names = dict.fromkeys(name for wanting in self._wanted.values() for name in wanting)
+            self.report.add(
+                DOUBTFUL, "data", [*names],
+                "ingredients are not compared and predictions not scored again where a file of these corpora is wanted "
+                f"and not on this machine: {', '.join(sorted(self._wanted))}. Name the folder that holds them, --data "
+                "DIR or CDNER_DATA; `cdner lint` says what it is to hold.",
+            )  # fmt: skip
 
     def equals(self) -> None:
         """Check that what is said to be equal to another record is."""

@@ -51,9 +51,15 @@ def ok(cell: Planned, f1: int, *, version: int = 1, **other: Any) -> dict[str, A
     } | other
 
 
+def whole(cell: Planned, f1: int = 50, **other: Any) -> dict[str, Any]:
+    """Return a record as it may lie in a file: with the counts of two sentences, which sum up to the whole."""
+    sentences = [counts(f1), [0, 0, 0]]
+    return ok(cell, f1, sentences={"fine": sentences, "general": sentences}, **other)
+
+
 def ended(cell: Planned, status: str, reason: str) -> dict[str, Any]:
-    whole = ok(cell, 0, status=status, reason=reason)
-    return {name: value for name, value in whole.items() if name not in ("scores", "errors")}
+    found = ok(cell, 0, status=status, reason=reason)
+    return {name: value for name, value in found.items() if name not in ("scores", "errors")}
 
 
 def text(plan: list[tuple[Planned, dict[str, Any] | None]], format: str = "terminal", **settings: Any) -> str:

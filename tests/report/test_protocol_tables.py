@@ -191,6 +191,8 @@ def board(tmp_path):
     (folder / "plan.yaml").write_text(json.dumps(plan))
     cell = Planned("lookup", "demo-cinema", sources=("demo-news",))
     _, record = scored(cell, strict=50, conlleval=48, topt=60)
+    sentences = [record["scores"]["fine"]["strict"]["all"]]
+    record["sentences"] = {"fine": sentences, "general": sentences}
     (folder / "records" / f"{CELL}.json").write_text(json.dumps(record))
     return str(folder)
 
@@ -204,13 +206,77 @@ def test_table_protocols_prints_all_of_them_or_those_that_are_named(board, capsy
     assert "| lookup    |  60.00 |    50.00 |    10.00 |".replace(" ", "") in capsys.readouterr().out.replace(" ", "")
 
 
-@pytest.mark.parametrize("other", [["--errors"], ["--audit"], ["--per-type", "demo-cinema"], ["--worst"]])
-def test_table_protocols_does_not_go_with_other_shapes(board, other, capsys):
-    assert main(["table", board, "--protocols", "all", *other]) == 1
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--protocols all --errors", "--errors takes no --protocols"),
+        ("--protocols all --audit", "--audit takes no --protocols"),
+        ("--protocols all --per-type demo-cinema", "--per-type takes no --protocols"),
+        ("--protocols all --worst", "--protocols takes no --worst"),
+        ("--protocols all --protocol gliner", "--protocols takes no --protocol"),
+        ("--errors --audit", "--errors takes no --audit"),
+        ("--errors --per-type demo-cinema --worst", "--errors takes no --per-type and no --worst"),
+        ("--audit --per-type demo-cinema", "--audit takes no --per-type"),
+        ("--audit --protocol topt", "--audit takes no --protocol"),
+        ("--per-type demo-cinema --worst", "--per-type takes no --worst"),
+        ("--selection --errors", "--selection takes no --errors"),
+        ("--selection --types general", "--selection takes no --types"),
+        ("--against published --errors", "--against takes no --errors"),
+        ("--against published --per-type demo-cinema --metric recall", "--against takes no --per-type and no --metric"),
+        ("--against published --selection --worst", "--against takes no --selection and no --worst"),
+        ("--against published --check --types general", "--against --check takes no --types"),
+        ("--against published --write --check --protocol topt", "--against --write --check takes no --protocol"),
+        ("--check --errors", "--check takes no --errors"),
+        ("--write --format latex", "--write takes no --format"),
+    ],
+)
+def test_options_that_a_table_does_not_heed_are_refused(board, options, said, capsys):
+    assert main(["table", board, *options.split()]) == 1
 
-    assert capsys.readouterr().err == (
-        "cdner: --protocols is a table of its own: leave out --errors, --audit, --per-type and --worst.\n"
-    )
+    assert capsys.readouterr() == ("", f"cdner: {said}: leave that out.\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--metric recall", "--metric recall is of types: say --per-type TARGET too."),
+        ("--worst --format csv", "--worst marks lines of a table, and csv has numbers alone: leave one of them out."),
+        ("--per-type berlin", "there is no target 'berlin'. There are: demo-cinema."),
+        (
+            "--per-type demo-cinem",
+            "there is no target 'demo-cinem'. Did you mean 'demo-cinema'? There are: demo-cinema.",
+        ),
+    ],
+)
+def test_what_else_a_table_cannot_show_is_told(board, options, said, capsys):
+    assert main(["table", board, *options.split()]) == 1
+
+    assert capsys.readouterr() == ("", f"cdner: {said}\n")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--errors --types general --format csv", "--per-type demo-cinema --protocol conlleval --format json",
+        "--per-type demo-cinema --metric recall", "--protocol topt --format latex", "--worst --types general",
+        "--against published --protocol strict --format csv", "--protocols strict,topt --types general",
+    ],
+)  # fmt: skip
+def test_options_that_a_table_heeds_are_taken(board, options):
+    assert main(["table", board, *options.split()]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--target demo-cinema --target berlin", "there is no target 'berlin'. There are: demo-cinema."),
+        ("--variant look* --variant tagger", "no variant of small fits --variant tagger. There are: lookup."),
+    ],
+)
+def test_ranks_of_what_is_not_there_are_refused(board, options, said, capsys):
+    assert main(["ranks", board, *options.split()]) == 1
+
+    assert capsys.readouterr() == ("", f"cdner: {said}\n")
 
 
 def test_help_names_every_protocol():

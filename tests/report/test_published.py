@@ -386,26 +386,31 @@ def test_a_page_that_lists_something_else_is_refused(tmp_path, capsys):
 
 def test_a_system_stands_for_its_ablations_and_case_is_all_one():
     every = papers.numbers(papers.load())
-    chosen = papers.chosen(every, system="laner", target="AI")
+    chosen = papers.chosen(every, systems=["laner"], targets=["AI"])
 
     assert {n.system for n in chosen} == {"LANER", "LANER w/o LC", "LANER w/o LB"}
     assert {n.target for n in chosen} == {"ai"}
     assert {n.paper for n in chosen} == {"laner", "lar", "topt"}
-    assert {n.system for n in papers.chosen(every, system="LST")} == {"LST"}
+    assert {n.system for n in papers.chosen(every, systems=["LST"])} == {"LST"}
+    assert {n.target for n in papers.chosen(every, targets=["ai", "Music"])} == {"ai", "music"}
+    assert {n.paper for n in papers.chosen(every, papers=["lar", "topt"])} == {"lar", "topt"}
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"system": "LANNER"}, "there is no published system 'LANNER'. Did you mean 'LANER'? There are: BARTNER, "),
-        ({"target": "moovie"}, "there is no published target 'moovie'. Did you mean 'movie'? There are: ace05, ai, "),
+        ({"systems": ["LANNER"]}, "there is no published system 'LANNER'. Did you mean 'LANER'? There are: BARTNER, "),
         (
-            {"paper": "larr"},
+            {"targets": ["moovie"]},
+            "there is no published target 'moovie'. Did you mean 'movie'? There are: ace05, ai, ",
+        ),
+        (
+            {"papers": ["larr"]},
             "there is no published paper 'larr'. Did you mean 'lar'? There are: label-normalization, laner, lar, topt.",
         ),
         (
-            {"paper": "topt", "target": "movie"},
-            "nothing is published of paper topt, target movie together; ask for less.",
+            {"papers": ["topt"], "targets": ["movie", "restaurant"]},
+            "nothing is published of paper topt, target movie or restaurant together; ask for less.",
         ),
     ],
 )

@@ -1,13 +1,10 @@
 """Rows: records read, averaged over seeds and draws, and a reason where there is no number."""
 
-import json
-from pathlib import Path
-
 import pytest
 from fake_records import Planned, board, ended, ok, scored
 
-from benchmark.errors import RecordError, UnknownName
-from benchmark.report.rows import Row, load, rows, type_rows
+from benchmark.errors import UnknownName
+from benchmark.report.rows import Row, rows, type_rows
 
 # Rows
 
@@ -179,42 +176,6 @@ def test_what_is_predicted_on_another_corpus_has_its_types():
     records[1]["scores"]["fine"]["strict"]["types"] = {"person": [1, 0, 0]}
 
     assert [row.type for row in type_rows(cells, records, target="ai")] == ["field", "task", "person"]
-
-
-# Reading
-
-
-def test_load_reads_every_record_in_the_order_of_paths(tmp_path: Path):
-    for name in ("b/seed1", "a/seed2", "a/seed1"):
-        path = tmp_path / "records" / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"cell": name, "status": "ok"}), encoding="utf8")
-    (tmp_path / "records" / "a" / "seed1.jsonl.gz").write_bytes(b"predictions")
-    (tmp_path / "other.json").write_text("no record")
-
-    assert [record["cell"] for record in load(tmp_path)] == ["a/seed1", "a/seed2", "b/seed1"]
-
-
-def test_board_without_records_loads_as_nothing(tmp_path: Path):
-    assert load(tmp_path) == []
-
-
-def test_broken_record_is_named(tmp_path: Path):
-    path = tmp_path / "records" / "seed1.json"
-    path.parent.mkdir()
-    mend = "Mend or delete it and run the board again."
-
-    path.write_text('{"cell": ')
-    with pytest.raises(RecordError) as refused:
-        load(tmp_path)
-    assert str(refused.value) == (
-        f"{path}: this record cannot be read (Expecting value: line 1 column 10 (char 9)). {mend}"
-    )
-
-    path.write_text("[1]")
-    with pytest.raises(RecordError) as refused:
-        load(tmp_path)
-    assert str(refused.value) == f"{path}: a record is an object with `cell` and `status`, and this is none. {mend}"
 
 
 def test_a_record_of_other_settings_than_the_plans_is_no_number():

@@ -9,7 +9,7 @@ from benchmark.cli import main
 from benchmark.errors import CdnerError
 from benchmark.report import slices
 from benchmark.report.figures import FILES
-from benchmark.report.render import render
+from benchmark.report.render import FORMATS, render
 from benchmark.score.protocols import Counts
 
 SEEN = {"target": [6, 2, 2], "other": [0, 0, 0], "unseen": [1, 4, 3]}
@@ -111,11 +111,45 @@ def test_target_variant_and_regime_choose():
         counted(Planned("tagger", "ai")), counted(Planned("tagger-crf", "ai")), counted(Planned("laner", "ai")),
         counted(Planned("tagger", "music")), counted(Planned("tagger", "ai", regime="zero-shot")),
     ]  # fmt: skip
-    rows = found(*plan, by="shared", target="ai", variant="tagger*", regime="sup*")
+    rows = found(*plan, by="shared", targets=["ai"], variants=["tagger*"], regimes=["sup*"])
 
     assert {(row.variant, row.target, row.regime) for row in rows} == {
         ("tagger", "ai", "supervised"), ("tagger-crf", "ai", "supervised"),
     }  # fmt: skip
+
+
+def test_several_targets_variants_and_regimes_may_be_chosen():
+    plan = [counted(Planned(v, t)) for v in ("tagger", "tagger-crf", "laner") for t in ("ai", "music", "politics")]
+    rows = found(*plan, by="shared", targets=["ai", "music"], variants=["laner", "*-crf"])
+
+    assert {(row.variant, row.target) for row in rows} == {
+        (v, t) for v in ("tagger-crf", "laner") for t in ("ai", "music")
+    }
+
+
+# ---- a board that is partly run
+
+
+def partly_run():
+    """Return a board that has records of one variant on one target alone."""
+    left = [(Planned(v, t, sources=s), None) for v in "tu" for t in ("ai", "music") for s in (("conll2003",), ())]
+    return [counted(Planned("t", "ai")), *left[1:]]
+
+
+@pytest.mark.parametrize("by", [*slices.SLICES, "confusion", None])
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_board_that_is_partly_run_has_tables(by, format):
+    text = render(found(*partly_run(), by=by), format)
+
+    assert format in ("csv", "json", "latex") or text.count("no record yet") == {"confusion": 7, None: 2}.get(by, 4)
+
+
+def test_an_overview_without_records_has_its_columns_and_no_numbers():
+    text = render(found(*partly_run()), "markdown")
+
+    alone = text[text.index("**strict F1, where variants differ · fine types · each target alone") :].splitlines()
+    assert alone[2].split("|")[1:5] == [" target   ", " variant   ", "   strict ", "   detection "]
+    assert alone[4].split("|")[1:4] == [" ai       ", " t         ", "        — "]
 
 
 # ---- amounts of gold
@@ -358,9 +392,21 @@ def refused(*plan, **chosen):
     return str(caught.value)
 
 
-def test_a_choice_that_fits_nothing_says_what_there_is():
-    assert refused(counted(Planned("t", "ai")), by="seen", target="movie", variant="u*") == (
-        "a: no cell fits --target movie --variant u* --regime *. There are the variants t and the targets ai (supervised)."
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"targets": ["movie"], "variants": ["u*"]}, "--target movie --variant u*"),
+        ({"targets": ["ai", "movie"]}, "--target movie"),
+        ({"variants": ["t", "u"]}, "--variant u"),
+        ({"regimes": ["zero-shot"]}, "--regime zero-shot"),
+        ({"targets": ["music"], "variants": ["t"]}, "--target music --variant t --regime *"),
+    ],
+)
+def test_a_choice_that_fits_nothing_says_what_there_is(chosen, said):
+    plan = [counted(Planned("t", "ai")), counted(Planned("v", "music"))]
+
+    assert refused(*plan, by="seen", **chosen) == (
+        f"a: no cell fits {said}. There are the variants t, v and the targets ai (supervised), music (supervised)."
     )
 
 
@@ -435,3 +481,13 @@ def test_the_command_prints_and_writes(tmp_path, capsys):
     assert printed.startswith("strict F1 by type · fine types · conll2003 → ai · supervised · selected on")
     assert printed.endswith(f"written: {files[0]}\nwritten: {files[1]}\n")
     assert (tmp_path / "types.csv").read_text().count("\n") == 15
+
+
+def test_the_command_takes_several_targets_and_variants(capsys):
+    chosen = ["--target", "ai", "--target", "music", "--variant", "laner", "--variant", "tagger"]
+
+    assert main(["slice", "minilm", "--by", "seen", *chosen, "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {(row["variant"], row["target"]) for row in found} == {
+        (variant, target) for variant in ("laner", "tagger") for target in ("ai", "music")
+    }  # fmt: skip

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.report.layout import tables, with_evidence
+from benchmark.report.reading import load
 from benchmark.report.render import render
-from benchmark.report.rows import load, rows
+from benchmark.report.rows import rows
 from benchmark.score.statistics import Column, resamples, standings
 from tests.speed.tables import TARGETS, Planned, record
 

@@ -49,8 +49,9 @@ def record(cell: Planned, chance: random.Random) -> dict[str, Any]:
 
     names = [f"type-{i}" for i in range(TYPES)]
     tags = ["O", *(f"{p}-{name}" for name in names for p in "BI")]
-    scores = {"strict": counts(names), "conlleval": counts(names), "token": counts(tags)}
+    scores: dict[str, Any] = {"strict": counts(names), "conlleval": counts(names), "token": counts(tags)}
     sentences = [[chance.randrange(4) for _ in range(3)] for _ in range(SENTENCES)]
+    scores["strict"]["all"] = [sum(c[i] for c in sentences) for i in range(3)]
     errors = {kind: chance.randrange(200) for kind in ("hit", "type", "boundary", "missed", "spurious")}
     return {
         "schema": 1, "cell": cell.name, "board": "speed", "status": "ok", "reason": None,
@@ -59,7 +60,7 @@ def record(cell: Planned, chance: random.Random) -> dict[str, Any]:
         "corpora": {"conll2003": {"version": 1}, cell.target: {"version": 1}}, "scorer": 1,
         "scores": {"fine": scores, "general": scores}, "errors": {"fine": errors, "general": errors},
         "sentences": {"fine": sentences, "general": sentences},
-        "provenance": {"precision": "bf16", "device": "cpu", "commit": "0" * 40, "dirty": False},
+        "provenance": {"precision": "bf16", "device": ["cpu"], "commit": "0" * 40, "dirty": False},
     }  # fmt: skip
 
 
