@@ -142,7 +142,7 @@ def main() -> None:
     print("\nmean over 5 targets\n\nseeds  spread   common   false alarms")
     for seeds in (ENOUGH, 5):
         for common in (0.0, 0.5, 1.0):
-            rare = mean_alarms(World(seeds=seeds, spread=0.02, common=common), number // 2)
+            rare = mean_alarms(World(seeds=seeds, spread=0.02, common=common), 3 * number)
             print(f"{seeds:5}  {0.02:6}   {common:6}   {100 * rare:12.1f}", flush=True)
 
 
