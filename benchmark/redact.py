@@ -20,8 +20,8 @@ SHORTEST = 8  # characters; a shorter value is likelier a word that the text nee
 
 NAMED = re.compile(r"(?:^|_)(?:KEY|KEY_ID|TOKEN|SECRET|PAT|CREDENTIALS?)$|(?:PASSWORD|PASSWD|PASSPHRASE)$")
 
-# pattern, what stands in its place, and pieces of which one stands, case folded, in all it matches: most texts have
-# none, and to look for a piece is a hundred times faster
+# pattern, what stands in its place, and pieces of which one stands, case folded, in all that it matches: most texts
+# have none, and to look for a piece is a hundred times faster
 LOOKS: tuple[tuple[re.Pattern[str], str, tuple[str, ...]], ...] = tuple(
     (re.compile(pattern), replacement, pieces)
     for pattern, replacement, pieces in (

@@ -3,14 +3,16 @@
 find     cells, records -> rows    what `--by` asks for; says what to do where the records do not tell
 write    rows -> a file            .md, .tex, .csv, .json, or a figure, .png, .svg, .pdf
 
-A figure has a panel for each table, and a colour and a marker for each variant.
+A figure has a panel for each table, and a colour and a marker for each variant; variants that predict the same are one.
 """
 
 import math
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ BY = (*SLICES, "confusion", "amount", "cost")
 TEXTS = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
 KINDS = (*TEXTS, *figures.FILES)
 PANELS = 12  # at most in a figure
+TALLEST, WIDEST = 10.0, 14.0  # inches that the panels of a figure take where they can be arranged so
 
 
 def find(
@@ -144,16 +147,18 @@ def draw(found: Sequence[AnySlice], title: str, path: Path) -> None:
     first = found[0]
     told: list[Any] = [row for row in found if (row.count if isinstance(row, ConfusionRow) else row.f1) is not None]
     told = [row for row in told if not isinstance(row, CostRow) or row.seconds is not None]
+    names = _named(told)
+    told = [row for row in told if row.variant in names]
     panels = grouped(told, lambda row: (*_place(row), row.variant if isinstance(row, ConfusionRow) else ""))
     if len(panels) > PANELS:
         raise CdnerError(
             f"{path}: {len(panels)} panels are too many for a figure, which has {PANELS} at most: say --target, "
             "--variant or --regime."
         )
-    looks = {name: figures.look(n) for n, name in enumerate(dict.fromkeys(row.variant for row in told))}
+    looks = {name: figures.look(n) for n, name in enumerate(names)}
     title = ", ".join([title, *_alike([panel[0] for panel in panels])])
     if isinstance(first, ConfusionRow):
-        figure = _draw_confusions(panels)
+        figure = _draw_confusions(panels, names)
     elif isinstance(first, CostRow):
         figure = _draw_costs(panels, looks)
     elif first.by == "amount":
@@ -162,14 +167,45 @@ def draw(found: Sequence[AnySlice], title: str, path: Path) -> None:
         figure = _draw_types(panels, looks)
     else:
         figure = _draw_buckets(panels, looks)
-    if not isinstance(first, ConfusionRow):
+    title = _wrapped(title, figure.get_figwidth())
+    if isinstance(first, ConfusionRow):
+        figure.suptitle(title, fontsize=9)
+    else:
         joined = isinstance(first, SliceRow) and (first.by == "amount" or first.by.endswith("length"))
-        _legend(figure, looks, joined=joined)
-    figure.suptitle(_wrapped(title, figure.get_figwidth()), fontsize=9)
+        _legend(figure, title, {names[name]: look for name, look in looks.items()}, joined=joined)
     figures.save(figure, path)
 
 
 # ----------------------------------------------------------------------------------------------------------- drawing
+
+
+def _named(told: Sequence[Any]) -> dict[str, str]:
+    """Return the variants that are drawn -> their names, with those that are the same wherever they are.
+
+    Two are the same where every number of one is the other's: what one stage predicts has one point.
+    """
+    numbers: dict[str, dict[tuple[Any, ...], dict[Any, Any]]] = {}
+    for row in told:
+        at: Any
+        number: tuple[Any, ...]
+        if isinstance(row, ConfusionRow):
+            at, number = (row.gold, row.predicted), (row.count,)
+        elif isinstance(row, CostRow):
+            at, number = None, (row.seconds, row.f1, row.std)
+        else:
+            at, number = row.bucket, (row.gold, row.f1, row.std, row.precision, row.recall)
+        numbers.setdefault(row.variant, {}).setdefault(_place(row), {})[at] = number
+    equal: dict[str, list[str]] = {}
+    for name in sorted(numbers, key=lambda n: -len(numbers[n])):  # whoever has the most panels first
+        first = next((f for f in equal if all(numbers[f].get(p) == found for p, found in numbers[name].items())), name)
+        equal.setdefault(first, []).append(name)
+    found = {}
+    for name in (name for name in numbers if name in equal):
+        others = equal[name][1:]
+        everywhere = all(len(numbers[other]) == len(numbers[name]) for other in others)
+        more = f" (= {', '.join(others)}{'' if everywhere else ', where run'})" if others else ""
+        found[name] = name + more
+    return found
 
 
 def _place(row: Any) -> tuple[Any, ...]:
@@ -193,11 +229,20 @@ def _headings(panels: Sequence[Sequence[Any]], width: float) -> list[str]:
         row = panel[0]
         twins = [_place(other[0]) for other in panels if other[0].target == row.target]
         differ = [n for n, column in enumerate(zip(*twins, strict=True)) if len(set(column)) > 1]
-        more = [f"{'from ' * (n == 1)}{_place(row)[n]}" for n in differ if _place(row)[n]]
+        more = [f"{'from ' * (n == 1)}{_short(str(_place(row)[n]))}" for n in differ if _place(row)[n]]
         if row.target == AVERAGE:
             more = ["all targets", *more]
         found.append(_wrapped(": ".join([row.target, ", ".join(more)] if more else [row.target]), width))
     return found
+
+
+def _short(sources: str) -> str:
+    """Return sources as a heading has room for: the other targets of a plan are not named.
+
+    >>> _short("conll2003+others of ai, politics, science")
+    'conll2003+others'
+    """
+    return re.sub(r"\bothers of [^+]*", "others", sources)
 
 
 def _wrapped(text: str, width: float) -> str:
@@ -214,19 +259,56 @@ def _grid(panels: Sequence[Any], width: float, height: float, most: int, across:
     for spare in axes[len(panels) :]:
         spare.remove()
     axes = axes[: len(panels)]
-    for number, (own, heading) in enumerate(zip(axes, _headings(panels, width), strict=True)):
+    _dress(axes, panels, width)
+    for own in axes[-columns:]:
+        own.set_xlabel(_wrapped(across, width), fontsize=8)
+    return figure, axes
+
+
+def _dress(axes: Sequence[Any], panels: Sequence[Any], width: float) -> None:
+    """Give panels their headings, and what all of them look like."""
+    for own, heading in zip(axes, _headings(panels, width), strict=True):
         own.spines[["top", "right"]].set_visible(False)
         own.grid(alpha=0.3, linewidth=0.6)
         own.set_axisbelow(True)
         own.tick_params(labelsize=8)
         own.set_title(heading, fontsize=9)
-        if number + columns >= len(axes):
-            own.set_xlabel(_wrapped(across, width), fontsize=8)
+
+
+def _stacked(panels: Sequence[Any], width: float, heights: Sequence[float], across: str) -> tuple[Any, list[Any]]:
+    """Return a figure and its panels, in columns of about equal height, each panel of a height in inches of its own."""
+    widest = min(len(panels), int(WIDEST / width))
+    options = [_columns(heights, n) for n in range(1, widest + 1)]
+    columns = next((c for c in options if _tallest(c) <= TALLEST), options[-1])
+    tall = _tallest(columns)
+    figure = figures.new(max(3.4, 0.3 + width * len(columns)), 0.9 + tall)
+    axes: list[Any] = []
+    for part, stack in zip(figure.add_gridspec(1, len(columns)), columns, strict=True):
+        rest = tall - sum(stack)
+        grid = part.subgridspec(len(stack) + (rest > 0.01), 1, height_ratios=[*stack, rest] if rest > 0.01 else stack)
+        axes += [figure.add_subplot(grid[n, 0]) for n in range(len(stack))]
+        axes[-1].set_xlabel(_wrapped(across, width), fontsize=8)
+    _dress(axes, panels, 0.65 * width)  # the names of types take the rest
     return figure, axes
 
 
-def _legend(figure: Any, looks: Mapping[str, Any], *, joined: bool) -> None:
-    """Put the variants beneath the panels, with their lines where points are joined."""
+def _columns(heights: Sequence[float], n: int) -> list[list[float]]:
+    """Return heights in n columns, in their order, the tallest as low as can be.
+
+    >>> _columns([3, 1, 1, 2], 2)
+    [[3], [1, 1, 2]]
+    """
+    cuts = ([0, *inner, len(heights)] for inner in combinations(range(1, len(heights)), n - 1))
+    options = ([list(heights[a:b]) for a, b in pairwise(bounds)] for bounds in cuts)
+    return min(options, key=_tallest)
+
+
+def _tallest(columns: Sequence[Sequence[float]]) -> float:
+    return max(map(sum, columns))
+
+
+def _legend(figure: Any, title: str, looks: Mapping[str, Any], *, joined: bool) -> None:
+    """Put a title and the variants above the panels, with their lines where points are joined."""
     from matplotlib.lines import Line2D
 
     plain = {"markeredgecolor": "black", "markeredgewidth": 0.5, "markersize": 5, "linewidth": 1.2}
@@ -234,8 +316,9 @@ def _legend(figure: Any, looks: Mapping[str, Any], *, joined: bool) -> None:
     handles = [Line2D([], [], label=name, **{**plain, **look, **lines}) for name, look in looks.items()]
     columns = int(figure.get_figwidth() / (0.55 + 0.085 * max(map(len, looks))))
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=max(1, min(len(looks), columns)), fontsize=8, frameon=False
-    )
+        handles=handles, loc="outside upper center", ncols=max(1, min(len(looks), columns)), fontsize=8, frameon=False,
+        title=title, title_fontsize=9,
+    )  # fmt: skip
 
 
 def _points(axes: Any, across: Sequence[float], up: Sequence[float], look: Mapping[str, Any], **more: Any) -> None:
@@ -267,7 +350,11 @@ def _draw_buckets(panels: list[list[SliceRow]], looks: Mapping[str, Any]) -> Any
     by = panels[0][0].by
     most = max(len({row.bucket for row in panel}) for panel in panels)
     width = max(2.1, 0.5 + most * max(0.5, 0.075 * len(looks)))
-    figure, axes = _grid(panels, width, 2.4, max(1, min(4, int(10.5 / width))), SLICED[by][0] if by in SLICED else "")
+    columns = max(1, min(4, int(10.5 / width)))
+    if 2.4 * math.ceil(len(panels) / columns) > TALLEST:
+        columns = max(columns, int(WIDEST / width))
+    height = max(1.6, min(2.4, TALLEST / math.ceil(len(panels) / columns)))
+    figure, axes = _grid(panels, width, height, columns, SLICED[by][0] if by in SLICED else "")
     top = _top(panels)
     for own, panel in zip(axes, panels, strict=True):
         names = [name for name in dict.fromkeys(row.bucket for row in panel) if name is not None]
@@ -300,17 +387,23 @@ def _draw_types(panels: list[list[SliceRow]], looks: Mapping[str, Any]) -> Any:
     """Draw each type's F1, a line a type, the most frequent one at the top; a star is a type that is new."""
     starred = any(row.kind == "new" for panel in panels for row in panel)
     across = "strict F1" + " (*: new type)" * starred
-    most = max(len({row.bucket for row in panel}) for panel in panels)
-    figure, axes = _grid(panels, 3.3, 0.5 + most * max(0.2, 0.06 * len(looks)), 3, across)
+    drawn = [[name for name in looks if any(row.variant == name for row in panel)] for panel in panels]
+    sizes = [
+        len({row.bucket for row in panel}) * max(0.2, 0.035 * len(own))
+        for panel, own in zip(panels, drawn, strict=True)
+    ]
+    spare = [0.4 + 0.15 * (heading.count("\n") + 1) for heading in _headings(panels, 0.65 * 3.0)]
+    figure, axes = _stacked(panels, 3.0, [a + b for a, b in zip(sizes, spare, strict=True)], across)
     top = _top(panels)
-    for own, panel in zip(axes, panels, strict=True):
+    for own, panel, variants in zip(axes, panels, drawn, strict=True):
         gold = {row.bucket: row.gold or 0.0 for row in panel}
         new = {row.bucket for row in panel if row.kind == "new"}
         names = sorted(gold, key=lambda name: -gold[name])
-        for number, (variant, look) in enumerate(looks.items()):
+        for number, variant in enumerate(variants):
             line = [row for row in panel if row.variant == variant]
-            up = [names.index(row.bucket) + _shift(number, len(looks)) for row in line]
-            _points(own, [row.f1 or 0.0 for row in line], up, look, xerr=_deviations(line), linestyle="none")
+            up = [names.index(row.bucket) + _shift(number, len(variants)) for row in line]
+            small = {"markersize": 4, "capsize": 1.5, "linestyle": "none"}
+            _points(own, [row.f1 or 0.0 for row in line], up, looks[variant], xerr=_deviations(line), **small)
         for n in range(1, len(names)):
             own.axhline(n - 0.5, color="0.85", linewidth=0.6, zorder=0)
         own.grid(False, axis="y")
@@ -376,23 +469,23 @@ def _draw_costs(panels: list[list[CostRow]], looks: Mapping[str, Any]) -> Any:
     return figure
 
 
-def _draw_confusions(panels: list[list[ConfusionRow]]) -> Any:
+def _draw_confusions(panels: list[list[ConfusionRow]], names: Mapping[str, str]) -> Any:
     """Draw a matrix a panel, shaded by the share of a gold type's mentions."""
     most = max(len({row.gold for row in panel}) for panel in panels)
     side = 1.3 + 0.27 * most
     figure, axes = _grid(panels, side, side, max(1, min(3, int(14 / side))), "predicted")
     for own, panel in zip(axes, panels, strict=True):
         counts = {(row.gold, row.predicted): row.count or 0.0 for row in panel}
-        names = [name for name in dict.fromkeys(row.gold for row in panel) if name != SPURIOUS]
-        matrix = [[counts.get((g, p), 0.0) for p in (*names, MISSED)] for g in (*names, SPURIOUS)]
+        types = [name for name in dict.fromkeys(row.gold for row in panel) if name != SPURIOUS]
+        matrix = [[counts.get((g, p), 0.0) for p in (*types, MISSED)] for g in (*types, SPURIOUS)]
         shares = [[100 * n / (sum(row) or 1) for n in row] for row in matrix]
         figures.heat(own, shares, [[f"{n:.0f}" if n >= 0.5 else "" for n in row] for row in matrix], 6)
         own.grid(False)
-        own.axhline(len(names) - 0.5, color="black", linewidth=0.8)
-        own.axvline(len(names) - 0.5, color="black", linewidth=0.8)
-        own.set_xticks(range(len(names) + 1), [*names, MISSED], rotation=90)
-        own.set_yticks(range(len(names) + 1), [*names, SPURIOUS])
+        own.axhline(len(types) - 0.5, color="black", linewidth=0.8)
+        own.axvline(len(types) - 0.5, color="black", linewidth=0.8)
+        own.set_xticks(range(len(types) + 1), [*types, MISSED], rotation=90)
+        own.set_yticks(range(len(types) + 1), [*types, SPURIOUS])
         own.set_ylabel("gold", fontsize=8)
         mean = f" (mean of {panel[0].cells})" if panel[0].cells > 1 else ""
-        own.set_title(f"{panel[0].variant}{mean}, {own.get_title()}", fontsize=9)
+        own.set_title(_wrapped(f"{names[panel[0].variant]}{mean}, {own.get_title()}", side), fontsize=9)
     return figure

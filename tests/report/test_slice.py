@@ -358,7 +358,7 @@ def test_no_point_is_cut_off(tmp_path, monkeypatch, by):
     slices.draw(found(*(CURVES if by == "amount" else MANY), by=by), "a board", tmp_path / "a.png")
 
     [figure] = figures
-    assert len(figure.axes) == {"amount": 1, "confusion": 9, "cost": 4}.get(by, 3)
+    assert len(figure.axes) == {"amount": 1, "cost": 4}.get(by, 3)
     for axes in figure.axes:
         low, high = sorted(axes.get_xlim())
         bottom, top = sorted(axes.get_ylim())
@@ -367,6 +367,77 @@ def test_no_point_is_cut_off(tmp_path, monkeypatch, by):
         for line in points:
             assert all(low <= x <= high for x in line.get_xdata())
             assert all(bottom <= y <= top for y in line.get_ydata())
+
+
+def drawn(monkeypatch, plan, by):
+    figures = []
+    monkeypatch.setattr(slices.figures, "save", lambda figure, path: figures.append(figure))
+    slices.draw(found(*plan, by=by), "a board", "a.png")
+    [figure] = figures
+    figure.draw_without_rendering()
+    return figure
+
+
+def labels(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+@pytest.mark.parametrize("by", ["type", "cost", None])
+def test_variants_that_predict_the_same_are_drawn_once_and_named_together(monkeypatch, by):
+    same = [priced(variant, target, 20.0, 40) for variant in ("b", "c") for target in ("ai", "music")]
+    figure = drawn(monkeypatch, [priced("a", "ai", 10.0, 30), *same, priced("d", "ai", 20.0, 40)], by)
+
+    assert labels(figure) == ["a", "b (= c, d, where run)"]
+
+
+def test_confusions_of_variants_that_predict_the_same_are_one_panel(monkeypatch):
+    figure = drawn(monkeypatch, [counted(Planned("b", "ai")), counted(Planned("c", "ai"))], "confusion")
+
+    assert [axes.get_title() for axes in figure.axes] == ["b (= c), ai"]
+
+
+def test_variants_that_differ_in_one_number_are_two(monkeypatch):
+    plan = [counted(Planned(v, t), 50 + (v == "c" and t == "music")) for v in "bc" for t in ("ai", "music")]
+
+    assert labels(drawn(monkeypatch, plan, "type")) == ["b", "c"]
+
+
+def typed(variant, target, number):
+    cell = Planned(variant, target)
+    record = ok(cell, 40 + len(variant))
+    record["scores"]["fine"]["strict"]["types"] = {f"type{n}": [40 + len(variant), 50, 60 + n] for n in range(number)}
+    return cell, record
+
+
+def test_panels_are_as_tall_as_they_have_types_and_a_figure_is_no_taller_than_a_page(monkeypatch):
+    sizes = {"ai": 14, "politics": 9, "science": 17, "music": 13, "literature": 12, "conll": 4, "movie": 12, "food": 8}
+    figure = drawn(monkeypatch, [typed("v" * n, t, size) for t, size in sizes.items() for n in range(1, 10)], "type")
+    width, height = figure.get_size_inches()
+
+    assert (width <= 15, height <= 12) == (True, True)
+    per_type = [axes.get_position().height * height / len(axes.get_yticks()) for axes in figure.axes]
+    assert max(per_type) < 1.4 * min(per_type)
+
+
+@pytest.mark.parametrize("by", ["type", "seen", "cost", None])
+def test_the_legend_is_above_the_panels_and_no_heading_is_cut_off(monkeypatch, by):
+    joined = "others of ai, politics, science, music, literature"
+    cell = Planned("a", "ai", sources=("conll2003", joined), order="merge")
+    figure = drawn(monkeypatch, [*MANY, counted(cell, cost={"alone_seconds": 9.0})], by)
+    box = figure.legends[0].get_window_extent()
+
+    for axes in figure.axes:
+        heading = axes.title.get_window_extent()
+        assert box.y0 >= heading.y0
+        assert heading.x0 >= 0
+        assert heading.x1 <= figure.bbox.x1
+
+
+def test_a_heading_names_no_other_targets(monkeypatch):
+    others = Planned("a", "ai", sources=("conll2003", "others of ai, politics, science"), order="merge")
+    figure = drawn(monkeypatch, [*MANY, counted(others)], "seen")
+
+    assert [axes.get_title().replace("\n", " ") for axes in figure.axes][-1] == "ai: from conll2003+others, merge"
 
 
 def test_text_in_a_pdf_is_text_that_publishers_take(tmp_path):
