@@ -665,25 +665,25 @@ def compare(chosen: argparse.Namespace) -> int:
         raise CdnerError(f"{first} and {second} are of different boards: a test wants one board, with the same plan.")
     first, second = (name.rpartition("/")[2] for name in (first, second))
     board = the_board(boards.pop() if boards else None, (first, second), chosen)
-    found = shown.compare(first, second, board.expected(), reading.load(board.folder), types=chosen.types)
+    records = reading.load(board.folder)
+    found = shown.compare(first, second, board.expected(), records, types=chosen.types, by=chosen.by)
     say(shown.render(found, chosen.format, console().width).rstrip("\n"))
     return 0
 
 
-def the_board(name: str | None, variants: tuple[str, str], chosen: argparse.Namespace) -> Any:
-    """Return a board: the one that is named, else the only one that has both variants."""
+def the_board(name: str | None, both: tuple[str, str], chosen: argparse.Namespace) -> Any:
+    """Return a board: the one that is named, else the only one that has both variants, or regimes."""
     from benchmark.run.plan import boards, read_board
 
     cards = card_folders(chosen)
     if name is not None:
         return read_board(name, cards, settings=False)
     every = [read_board(name, cards, settings=False) for name in boards()]
-    fitting = [b for b in every if {*variants} <= {cell.variant for cell in b.expected()}]
+    fitting = [b for b in every if {*both} <= {getattr(cell, chosen.by) for cell in b.expected()}]
     if len(fitting) != 1:
         told = ", ".join(b.name for b in fitting) or "none"
         raise CdnerError(
-            f"the boards that have both {variants[0]} and {variants[1]}: {told}. Name one: --board BOARD, or "
-            f"BOARD/{variants[0]}."
+            f"the boards that have both {both[0]} and {both[1]}: {told}. Name one: --board BOARD, or BOARD/{both[0]}."
         )
     return fitting[0]
 
@@ -1473,6 +1473,7 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("first", metavar="A", help="a variant; put its board and a slash before it if several have it")
     verb.add_argument("second", metavar="B", help="another variant of the same board")
     verb.add_argument("--board", metavar="BOARD", help="default: the only board that has both")
+    verb.add_argument("--by", choices=("variant", "regime"), default="variant", help="what A and B are")
     verb.add_argument("--types", choices=("fine", "general"), default="fine")
     verb.add_argument("--format", choices=("terminal", "markdown", "csv", "json"), default="terminal")
 

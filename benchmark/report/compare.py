@@ -11,7 +11,7 @@ import io
 import json
 import textwrap
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Line:
     interval    what the interval holds: seeds (or draws) and sentences, or the sentences alone
     """
 
+    name: str  # in a sentence
     target: str
     transfer: str
     first: float
@@ -78,18 +79,21 @@ class Comparison:
 
 
 def compare(
-    first: str, second: str, cells: Sequence[Any], records: Sequence[dict[str, Any]], *, types: str = "fine"
-) -> Comparison:
-    """Return what two variants of the same plan differ by.
+    first: str, second: str, cells: Sequence[Any], records: Sequence[dict[str, Any]], *, types: str = "fine",
+    by: str = "variant",
+) -> Comparison:  # fmt: skip
+    """Return what two variants of the same plan differ by; with `by` regime, what two regimes do, variant by variant.
 
-    Raises CdnerError where a variant is unknown, or the two have no transfer in common with numbers for both.
+    Raises CdnerError where one of them is unknown, or the two have no transfer in common with numbers for both.
     """
+    if by == "regime":  # it stands where a variant would, and the variant where it would
+        cells = [replace(cell, variant=cell.regime, regime=cell.variant) for cell in cells]
     known = list(dict.fromkeys(cell.variant for cell in cells))
     for name in (first, second):
         if name not in known:
-            raise CdnerError(f"there is no variant {name!r} here.{nearest(name, known)} There are: {', '.join(known)}.")
+            raise CdnerError(f"there is no {by} {name!r} here.{nearest(name, known)} There are: {', '.join(known)}.")
     if first == second:
-        raise CdnerError(f"{first} cannot be compared with itself: name two variants.")
+        raise CdnerError(f"{first} cannot be compared with itself: name two {by}s.")
     found: list[tuple[Row, Column, Estimate]] = []
     for rows, column in columns(cells, records, types=types):
         at = {row.variant: row for row in rows}
@@ -104,7 +108,7 @@ def compare(
     tested = [estimate for _, _, estimate in found if estimate.whole]
     corrected = iter(holm(p_values(tested)))
     lines = tuple(
-        _line(row, column, (first, second), e, next(corrected) if e.whole else None, len(tested))
+        _line(row, column, (first, second), e, next(corrected) if e.whole else None, len(tested), by)
         for row, column, e in found
     )
     groups = grouped([item for item in found if item[2].whole], lambda item: _route(item[0]))
@@ -121,7 +125,7 @@ def _route(row: Row) -> tuple[Hashable, ...]:
 
 
 def _line(
-    row: Row, column: Column, pair: tuple[str, str], estimate: Estimate, corrected: float | None, tests: int
+    row: Row, column: Column, pair: tuple[str, str], estimate: Estimate, corrected: float | None, tests: int, by: str
 ) -> Line:
     low, high = estimate.interval()
     both = list(column.by_unit(*pair).values())
@@ -132,6 +136,7 @@ def _line(
         told = standings(column).corrected
         of_column = (told.get(pair) or told[pair[1], pair[0]])[1]
     return Line(
+        row.target if by == "variant" else f"{row.regime} on {row.target}",
         row.target,
         _transfer(row),
         sum(ones) / len(both),
@@ -171,7 +176,7 @@ def words(found: Comparison) -> str:
 
 def _told(lines: Sequence[Line]) -> str:
     most = sorted(lines, key=lambda line: -abs(line.difference))
-    shown = ", ".join(f"{line.target} {line.difference:+.2f}" for line in most[:4])
+    shown = ", ".join(f"{line.name} {line.difference:+.2f}" for line in most[:4])
     return f" ({shown}{', …' if len(most) > 4 else ''})" if lines else ""
 
 
@@ -186,13 +191,13 @@ def _verdict(found: Comparison) -> str:
     sure = [line for line in tested if line.sure]
     parts = []
     if sure:
-        shown = ", ".join(f"{x.target} {x.difference:+.2f} (p = {x.corrected:.2g})" for x in sure)
+        shown = ", ".join(f"{x.name} {x.difference:+.2f} (p = {x.corrected:.2g})" for x in sure)
         parts.append(f"More than noise: {shown}.")
     rest = [line for line in tested if not line.sure]
     if rest:
         low, high = (f(line.detectable or 0.0 for line in rest) for f in (min, max))
         span = f"{low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f}"
-        where = ", ".join(line.target for line in rest)
+        where = ", ".join(line.name for line in rest)
         parts.append(
             f"{'Not told from' if sure else 'Nowhere more than'} noise: {where}; four times of five, a true difference "
             f"of {span} would have been found."

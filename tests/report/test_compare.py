@@ -13,6 +13,7 @@ from benchmark.report.compare import compare, draw, rank, render, told, words
 from benchmark.report.layout import tables, with_evidence
 from benchmark.report.render import render as text
 from benchmark.report.rows import columns, rows
+from benchmark.run.plan import TableCell
 from tests.report.fake_records import Planned, ok
 
 
@@ -152,6 +153,31 @@ def test_a_difference_is_that_of_the_numbers_beside_it():
     shown = render(found, "terminal")
     assert "target-dev (c)" in shown
     assert "(c) over the seeds or draws that both have alone; a table has the means over all" in shown
+
+
+def test_two_regimes_are_compared_variant_by_variant():
+    cells = [
+        Planned(v, "ai", s, regime=regime)
+        for v in ("one", "two") for regime in ("supervised", "supervised+similar-0.5") for s in (1, 2, 3, 4)
+    ]  # fmt: skip
+    records = [counted(cell, 0.8 if "similar" in cell.regime and cell.variant == "one" else 0.5) for cell in cells]
+
+    cells = [
+        TableCell(
+            c.name, c.variant, c.method, c.sources, c.target, c.regime, c.select, c.order, c.dev, {}, None, c.seed
+        )
+        for c in cells
+    ]
+
+    found = compare("supervised+similar-0.5", "supervised", cells, records, by="regime")
+    one, two = found.lines
+    assert (one.transfer, two.transfer) == ("conll2003 → ai, one, target-dev", "conll2003 → ai, two, target-dev")
+    assert one.sure
+    assert not two.sure
+    assert words(found).startswith("supervised+similar-0.5 is ahead of supervised on ")
+    assert "More than noise: one on ai +" in words(found)
+    with pytest.raises(CdnerError, match="there is no regime 'one' here"):
+        compare("one", "two", cells, records, by="regime")
 
 
 def test_a_comparison_fits_its_width():
