@@ -175,7 +175,7 @@ def test_a_torn_record_is_told_by_what_only_reads(play, cdner):
 
     code, _, err = cdner("table", play.folder)
     assert (code, err) == (
-        1, f"cdner: {first.path()}: this record cannot be read (Expecting property name enclosed in double quotes: "
+        1, f"cdner: {first.path()}: this record is no JSON (Expecting property name enclosed in double quotes: "
         f"line 1 column 2 (char 1)). {mend}\n",
     )  # fmt: skip
     code, _, err = cdner("run", play.folder, "--dry-run")
