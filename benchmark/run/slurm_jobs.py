@@ -246,6 +246,7 @@ class Asked:
 
     def __init__(self) -> None:
         self.known: dict[str, State | None] = {}  # by number; None: not asked yet, or SLURM did not answer
+        self.asked: set[str] = set()
         self.at = -FRESH
 
     def know(self, jobs: Iterable[Job]) -> None:
@@ -268,10 +269,12 @@ class Asked:
         state = self.known.get(job.id)
         if state is not None and state.over:
             return self._gone(job, state)
-        if job.id not in self.known or time.monotonic() - self.at >= FRESH:
+        if job.id not in self.asked or time.monotonic() - self.at >= FRESH:
             self.known.setdefault(job.id, None)
             self.at = time.monotonic()
-            self.known.update(states(i for i, s in self.known.items() if s is None or not s.over) or {})
+            going = [i for i, s in self.known.items() if s is None or not s.over]
+            self.asked.update(going)
+            self.known.update(states(going) or {})
         state = self.known[job.id]
         return state and self._gone(job, state)
 

@@ -142,3 +142,12 @@ def test_a_silent_slurm_leaves_what_it_has_to_come(left, cdner):
     assert "SLURM cannot be asked from here" in printed
     assert "--detach" not in printed
     assert json.loads(cdner("collect", left.folder, "--json")[1])["left"] == 1
+
+
+def test_a_job_that_nobody_has_asked_for_yet_is_asked_for_at_once(left):
+    first, second = (left.submit(None, left.store.prepare(s, threads=1), "cdner") for s in left.work.todo.values())
+    left.states = {first.id: "RUNNING", second.id: "RUNNING"}
+
+    assert slurm_jobs.ASKED.state(first).state == "RUNNING"
+    slurm_jobs.ASKED.know([second])
+    assert slurm_jobs.ASKED.state(second).state == "RUNNING"
