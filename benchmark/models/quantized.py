@@ -74,9 +74,9 @@ class QuantizedModel(TextModel):
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Return the adapter's weights."""
-        return {name: p if kwargs.get("keep_vars") else p.detach() for name, p in self._trained()}
+        return {name: p.detach() for name, p in self._trained()}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> None:
         """Take the adapter's weights; all of them, and no others.
 
         Raises KeyError where they are not.
@@ -87,7 +87,6 @@ class QuantizedModel(TextModel):
         with torch.no_grad():
             for name, parameter in trained.items():
                 parameter.copy_(state_dict[name])
-        return None
 
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
         return [(name, p) for name, p in self.named_parameters() if p.requires_grad]
@@ -154,7 +153,7 @@ def train_quantized(
     fitted = model.learn(data, work, recipe, None if dev is None else dev_f1)
     kept: dict[str, Tensor] = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(kept, work.folder / "adapter.safetensors")
-    about = {"backbone": asdict(backbone), "adapter": {"kind": adapter.kind, "options": dict(adapter.options)}}
+    about = {"backbone": asdict(backbone), "adapter": adapter.ingredient()}
     about |= {"prompting": asdict(prompting), "fitted": asdict(fitted)}
     (work.folder / "model.json").write_text(json.dumps(about, indent=1), encoding="utf8")
     (work.folder / "about.json").write_text(json.dumps({"precision": fitted.precision}), encoding="utf8")

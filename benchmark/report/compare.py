@@ -20,7 +20,7 @@ from tabulate import tabulate
 from benchmark.errors import CdnerError, nearest
 from benchmark.report import figures
 from benchmark.report import render as rendering
-from benchmark.report.layout import Entry, Table, ranked_how
+from benchmark.report.layout import Entry, Table, average_ranks, ranked_how
 from benchmark.report.rows import Row, columns, grouped
 from benchmark.score.statistics import LEVEL, Column, Estimate, Ranks, combined, holm, p_values, standings
 
@@ -282,8 +282,6 @@ def rank(rows: Sequence[Row]) -> Ranks:
 
     Raises CdnerError where fewer than two variants or two targets are left.
     """
-    from benchmark.report.layout import average_ranks
-
     found = average_ranks([row for row in rows if row.f1 is not None])
     if found is None:
         raise CdnerError(
@@ -296,10 +294,9 @@ def rank(rows: Sequence[Row]) -> Ranks:
 def told(found: Ranks, layout: str = "simple") -> str:
     """Return average ranks as a table, and what they are worth."""
     body = [[name, f"{mean:.2f}"] for name, mean in sorted(found.average.items(), key=lambda item: item[1])]
-    what = ranked_how(found)
     heads = ["variant", "average rank"]
     grid = tabulate(body, heads, tablefmt=layout, disable_numparse=True, colalign=("left", "right"))
-    return f"{grid}\n\n{what}"
+    return f"{grid}\n\n{ranked_how(found)}"
 
 
 def draw(found: Ranks, title: str, path: Path) -> None:

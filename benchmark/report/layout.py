@@ -225,12 +225,8 @@ def _evidence_table(rows: list[Row], title: str) -> Table:
         for found in [next((row.detectable for row in rows if row.target == t and row.detectable is not None), None)]
         if found is not None
     ]
-    footer = (
-        f"smallest true difference of two variants that is found with 80% probability, after the correction: "
-        f"{', '.join(smallest)}"
-        if smallest
-        else ""
-    )
+    footer = "smallest true difference of two variants that is found with 80% probability, after the correction: "
+    footer = footer + ", ".join(smallest) if smallest else ""
     what = title.partition(" · ")
     return Table(
         f"95% intervals and ranks of {what[0]} · {what[2]}", [Entry(h) for h in heads], lines, notes, footer, []

@@ -357,7 +357,7 @@ def begin_again(scratch: Path, store: Any, request: dict[str, Any]) -> bool:
     }  # fmt: skip
     starts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
     if starts >= STARTS:
-        tell_end(scratch, -9, f"{told['message']}, {starts} times", float(str(told["seconds"])))
+        tell_end(scratch, -9, f"{told['message']}, {starts} times", told["seconds"])
         return False
     store.note_attempt(request["key"], told)
     request["attempts"].append(told)
