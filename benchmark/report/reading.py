@@ -122,9 +122,8 @@ class _Check:
         for name in corpora:
             self.kind(self.kind(corpora, "corpora", name, dict), f"corpora.{name}", "version", int)
         provenance = self.kind(record, "", "provenance", dict)
-        self.kind(
-            provenance, "provenance", "precision", str, type(None)
-        )  # there is none of a language model that is asked
+        # A language model that is asked has no precision.
+        self.kind(provenance, "provenance", "precision", str, type(None))
         self.kind(provenance, "provenance", "device", list, type(None), default=None)
         self.kind(record.get("cost", {}), "cost", "alone_seconds", float, int, type(None), default=None)
         self.counts()

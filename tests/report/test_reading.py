@@ -87,7 +87,7 @@ def test_a_record_of_a_newer_cdner_is_told(tmp_path):
         ("corpora", ..., "`corpora` is missing, expected an object"),
         ("variant", ..., "`variant` is missing, expected a text"),
         ("provenance", ..., "`provenance` is missing, expected an object"),
-        ("provenance.precision", None, "`provenance.precision` is null, expected a text"),
+        ("provenance.precision", 16, "`provenance.precision` is 16, expected a text or null"),
         ("scorer", ..., "`scorer` is missing, expected a whole number"),
         ("scorer", True, "`scorer` is true, expected a whole number"),
         ("schema", "2", '`schema` is "2", expected a whole number'),
