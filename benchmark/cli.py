@@ -17,6 +17,7 @@ from benchmark.errors import CdnerError, EngineError, FetchError, StoreError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from benchmark.corpus.knowledge import Explained
     from benchmark.run.cells import Planned
     from benchmark.run.engine import Engine
     from benchmark.run.plan import Board, Cell
@@ -177,7 +178,7 @@ def lint(chosen: argparse.Namespace) -> int:
 
 
 def knowledge(chosen: argparse.Namespace) -> int:
-    """Print the figures of explanations of mentions: those that cards pin, or a file's; export them as text."""
+    """Print the figures of explanations of mentions, those that cards pin or a file's; write those of train's."""
     from benchmark.corpus import knowledge as explained
     from benchmark.corpus.card import load_card
     from benchmark.corpus.corpus import load
@@ -189,13 +190,20 @@ def knowledge(chosen: argparse.Namespace) -> int:
         card = load_card(name, card_folders(chosen))
         train = load(name, data_folder(chosen), card_folders(chosen)).train
         every = explained.published(card, data_folder(chosen)) if chosen.file is None else explained.read(chosen.file)
-        kept, strange = explained.shown(every, train)
-        found[name] = explained.statistics(kept, strange, train)
+        fit, strange = explained.shown(every, train)
+        clean, negative = explained.cleaned(fit)
+        kept = fit if chosen.file is None else clean
+        found[name] = explained.statistics(kept, strange, train, negative)
         if chosen.out is not None:
-            path = chosen.out / f"{name}.txt"
-            write_whole(path, "".join(f"{' '.join(one.explanation.split())}\n" for one in kept))
+            path = chosen.out / f"{name}.json"
+            write_whole(path, explained.in_json(kept))
             say(f"written: {path}")
     say(table(found))
+    if any(told.negative for told in found.values()):
+        say(
+            "negative: a phrase says that it does not explain; "
+            + ("kept, for they are published so" if chosen.file is None else "left out")
+        )
     return 0
 
 
@@ -1139,11 +1147,14 @@ def show(chosen: argparse.Namespace) -> int:
 
 
 def show_cases(chosen: argparse.Namespace) -> int:
-    """Print sentences on which two cells differ, with the nearest explanations that the target's card pins."""
+    """Print sentences on which two cells differ, with the nearest explanations that one of them has read."""
+    from benchmark import paths
     from benchmark.corpus import knowledge as explained
     from benchmark.corpus.corpus import load_split
     from benchmark.report import cases
+    from benchmark.run.explanations import read_by
     from benchmark.run.record import predictions_path
+    from benchmark.run.store import Store
     from benchmark.score.protocols import Gold, read_predictions, relabel
 
     if chosen.against is None or chosen.name != "cases":
@@ -1170,15 +1181,23 @@ def show_cases(chosen: argparse.Namespace) -> int:
         gold = relabel(gold, tested.general)
     said = [read_predictions(predictions_path(board.folder, cell.name)) for board, cell, _ in sides]
     every = cases.cases(gold, *said)
-    known = []
+    published: list[Explained] = []
+    readers: list[str] = []
     if chosen.explanations and tested.card.knowledge is not None:
         try:
-            known = explained.published(tested.card, data_folder(chosen))
+            train = load_split(tested.card, "train", data_folder(chosen))
+            published, _ = explained.shown(explained.published(tested.card, data_folder(chosen)), train)
         except FetchError as error:
-            tell(f"without explanations: {error}")
+            tell(f"without published explanations: {error}")
+    known = list(published)
+    if chosen.explanations:
+        store = Store.open(paths.store_folder())
+        read = [read_by(item, published, store) for _, _, item in sides]
+        readers = [str(number) for number, of in enumerate(read, 1) if of]
+        known = list(dict.fromkeys(each for of in read for each in of)) or known
     found = cases.explained(every[: chosen.limit], known, chosen.explanations)
     names = {key: kind.name for key, kind in tested.card.types.items()}
-    say(cases.render(found, (one.name, other.name), names, len(every)))
+    say(cases.render(found, (one.name, other.name), names, len(every), readers))
     return 0
 
 
@@ -1340,10 +1359,13 @@ def parser() -> argparse.ArgumentParser:
         "--source", metavar="CORPUS", help="report what the others share with this (default: the first of several)"
     )
 
-    verb = add("knowledge", knowledge, "cdner knowledge ai music --data ~/ner --out texts", data=True)
+    verb = add("knowledge", knowledge, "cdner knowledge ai music --data ~/ner --out explained", data=True)
     verb.add_argument("corpora", metavar="CORPUS", nargs="+")
     verb.add_argument("--file", type=Path, metavar="FILE", help="a file of explanations, in the place of the card's")
-    verb.add_argument("--out", type=Path, metavar="DIR", help="write each corpus' explanations as text, a line each")
+    verb.add_argument(
+        "--out", type=Path, metavar="DIR",
+        help="write each corpus' explanations of mentions of train as DIR/CORPUS.json, which variants may name",
+    )  # fmt: skip
 
     verb = add("density", density, "cdner density ai music wikipedia.txt --out density.pdf", data=True)
     verb.add_argument(

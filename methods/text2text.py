@@ -106,6 +106,8 @@ class Text2Text(Method):
             raise Unsupported("text2text does not select on source dev; say `select: target-dev` or `select: last`.")
         if s.writing.decoding == "free":
             self.check(self.find(s.backbone, s.revision), Prompting(s.format, s.instruction))
+        if s.quantize is not None:
+            quantized.check(self.find(s.backbone, s.revision))
         train = self._trainer(s, seed)
         own = [*transfer.added, target]  # options of the last are dev's
         selects = spec.select == "target-dev"

@@ -14,22 +14,24 @@ Departs  Algorithm 1 adds 2/3 of the target's parameters and 1/3 of the sum over
          masked-span script goes on from domain to domain; every domain starts from the same weights here, as in the
          paper. Their first mask hides the mention and its type (`first_mask: marked`), the paper draws all (`random`).
          Words are masked, those between blanks, as in their code. They tune to the last epoch; `select` is free here.
+         Published explanations are taken as they are, though a few (ai 48, literature 7, music 4, science 5) have a
+         phrase of their own list that says that they do not explain; those of a file or a model are cleaned.
 """
 
 import json
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 from benchmark.corpus import knowledge
 from benchmark.corpus.card import load_card
 from benchmark.corpus.corpus import Split
 from benchmark.corpus.knowledge import BOILERPLATE, NEGATIVE, Explained
-from benchmark.corpus.transfer import Domain, Transfer
-from benchmark.errors import Unsupported
+from benchmark.corpus.transfer import Domain, Transfer, shows_all
+from benchmark.errors import PlanError, Unsupported
 from benchmark.llm import model as models
 from benchmark.llm.answers import Message, Question
 from benchmark.llm.ask import ask, tokens_of
@@ -43,6 +45,8 @@ from benchmark.models.text2text import Prompting, Writing, check, train_text2tex
 from benchmark.run.method import Method
 from benchmark.run.stage import Made, Stage
 from benchmark.work import Work
+from methods.llm_prompt import Settings as AskedModel
+from methods.llm_prompt import language_model
 
 PROMPT = "topt-explain-1"
 WORDS = ("published", "generate", "none")  # what `knowledge` may be beside a file or a dataset
@@ -62,10 +66,12 @@ class Settings:
     mixed: int = 0  # explanations of other domains that are added (table 7)
     mixed_from: tuple[str, ...] | list[str] = ()  # those domains; the target is left out
     negative: tuple[str, ...] | list[str] = NEGATIVE  # an explanation with one of these phrases does not explain
-    boilerplate: tuple[str, ...] | list[str] = BOILERPLATE  # regular expressions of what is cut from explanations
+    boilerplate: tuple[str, ...] | list[str] = BOILERPLATE  # regular expressions of what is cut from explanations;
+    #                                                         both of generated ones and a file's, not of published ones
     model: str = ""  # who explains; "": that of CDNER_LLM_MODEL, else Llama-2, the paper's
     base_url: str = ""  # "": that of the environment
-    temperature: float = 0.1
+    local: bool = False  # the model is a folder or a hub id of transformers, and runs here
+    temperature: float | None = 0.1  # None: the server's own
     top_p: float = 0.95
     max_tokens: int = 1024
     masks: int = 10  # lambda in eq. 3: masks a text
@@ -97,6 +103,45 @@ class Settings:
             raise ValueError(f"mask_share is a probability, above 0 and under 1; found {self.mask_share}.")
         if self.mixed < 0 or bool(self.mixed) != bool(self.mixed_from):
             raise ValueError("mixed is a number of explanations, and mixed_from names the domains that they are of.")
+        if self.mixed and not self.of_mentions:
+            raise ValueError(
+                f"explanations of other domains are mixed into explanations; knowledge is {self.knowledge!r}, expected "
+                "published, generate or a file of them (.json)."
+            )
+        if self.temperature is not None and not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature is {self.temperature}, expected 0 or more, or null for the server's own.")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}, expected a probability above 0.")
+        self.asking()
+        self._check_cleaning()
+
+    def _check_cleaning(self) -> None:
+        """Refuse, before anything is asked, lists by which nothing can be cleaned."""
+        given = (tuple(self.negative), tuple(self.boilerplate)) != (NEGATIVE, BOILERPLATE)
+        if given and self.knowledge == "published":
+            raise ValueError(
+                "published explanations are taken as they are; negative and boilerplate clean generated ones and a "
+                "file's. Name the published file (`knowledge: .../{target}.json`), and it is cleaned."
+            )
+        if not all(phrase.strip() for phrase in self.negative):
+            raise ValueError("negative has an empty phrase, which every explanation has; drop it.")
+        for pattern in self.boilerplate:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"boilerplate has {pattern!r}, which is no regular expression: {error}.") from None
+
+    def asking(self) -> AskedModel:
+        """Return how the language model is asked. Raises ValueError for what means nothing."""
+        name = self.model if self.local else models.model_name(self.model, "meta-llama/Llama-2-7b-chat-hf")
+        return AskedModel(
+            name, self.base_url, self.local, temperature=self.temperature, top_p=self.top_p, max_tokens=self.max_tokens
+        )
+
+    @property
+    def of_mentions(self) -> bool:
+        """Whether what is known is explanations of mentions, and not other text or nothing."""
+        return self.knowledge in WORDS[:2] or self.knowledge.endswith(".json")
 
     @property
     def writing(self) -> Writing:
@@ -134,6 +179,8 @@ def explain(
     explanations.json   all answers, in the form of the published ones
     split.jsonl         those that explain, as text
     knowledge.md, .json   figures as in tables 1 and 3
+
+    Raises PlanError where none explains.
     """
     named = dict(map(tuple, names))
     about = list(dict.fromkeys(knowledge.mentions(train)))
@@ -144,10 +191,15 @@ def explain(
     came = ask(work, llm, questions, [_anything] * len(questions))
     found = [Explained(*one, asked.text) for one, asked in zip(about, came, strict=True)]
     kept, failed = knowledge.cleaned(found, negative, boilerplate)
+    if not kept:
+        raise PlanError(
+            f"none of {len(found)} answers of {llm.model} explains: each is empty, or has a phrase of `negative`. The "
+            "answers are kept, so that other phrases cost nothing."
+        )
     knowledge.write(work.folder / "explanations.json", found)
     knowledge.as_split(train.corpus, kept, named).to_jsonl(work.folder / "split.jsonl")
-    told = knowledge.statistics(kept, 0, train)
-    figures = {**asdict(told), **told.rates, "not explained": failed, "llm tokens": tokens_of(came)}
+    told = knowledge.statistics(kept, 0, train, failed)
+    figures = {**asdict(told), **told.rates, "llm tokens": tokens_of(came)}
     (work.folder / "knowledge.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf8")
     lines = [f"{name}: {value}\n" for name, value in figures.items()]
     (work.folder / "knowledge.md").write_text("".join(lines), encoding="utf8")
@@ -178,8 +230,10 @@ class Topt(Method):
         s, spec, target = settings, transfer.spec, transfer.target
         if spec.select == "source-dev":
             raise Unsupported("TOPT does not select on source dev; say `select: target-dev` or `select: last`.")
-        if spec.order == "merge" and (spec.regime == "zero-shot" or not transfer.sources):
-            raise Unsupported(f"in {spec.regime} there is no target's model to merge sources into; say another order.")
+        if spec.order == "merge" and not transfer.sources:
+            raise Unsupported(f"in {spec.regime} there are no sources whose models could be merged; say another order.")
+        if spec.order == "merge" and spec.regime == "zero-shot":
+            raise Unsupported("in zero-shot there is no target's model to merge sources into; say another order.")
         if s.writing.decoding == "free":
             self.check(self.find(s.backbone, s.revision), Prompting(s.format, s.instruction))
         made = _Stages(self, transfer, s, seed)
@@ -215,6 +269,7 @@ class _Stages:
     def __init__(self, method: Topt, transfer: Transfer, s: Settings, seed: int) -> None:
         self.transfer, self.s, self.seed = transfer, s, seed
         self.target, self.backbone = transfer.target, method.find(s.backbone, s.revision)
+        self.told = ""  # how many of all explanations are learned from
 
     def pretrained(self) -> Stage | None:
         """Return the model that has filled in masked spans of the target's knowledge; None without any."""
@@ -223,10 +278,8 @@ class _Stages:
             return None
         text = None
         splits: list[Split] = []
-        if name in ("published", "generate") or name.endswith(".json"):
+        if s.of_mentions:
             splits = [self.explanations(name), *self.mixed()]
-        elif s.mixed:
-            raise Unsupported("explanations of other domains are mixed into explanations, not into other text.")
         else:
             text = find_text(name, "knowledge", WORDS)
         recipe = Recipe(
@@ -236,7 +289,7 @@ class _Stages:
         words = sum(split.n_words for split in splits) or 100_000
         return Stage(
             pretrain,
-            title=f"{self.target.name} ({s.backbone}, masked spans of {name}) seed {self.seed}",
+            title=f"{self.target.name} ({s.backbone}, masked spans of {self.told}{name}) seed {self.seed}",
             size=float(s.mask_epochs * s.masks * words),
             backbone=self.backbone,
             texts=tuple(splits),
@@ -251,25 +304,24 @@ class _Stages:
 
         Raises Unsupported where it shows none.
         """
-        target = self.target
+        target, s, spec = self.target, self.s, self.transfer.spec
+        if name == "generate":
+            if target.train.mentions:
+                return Made(target.name, knowledge.SPLIT, (), self.explaining())
+            raise Unsupported(f"{spec.regime} shows no mention of {target.name} to explain; say `knowledge: none`.")
         if name == "published":
-            return knowledge.of_target(target, self.transfer.data)
-        if name != "generate":
-            return knowledge.explaining(target, knowledge.read(Path(name).expanduser()))
-        if not target.train.mentions:
-            raise Unsupported(
-                f"{self.transfer.spec.regime} shows no mention of {target.name} to explain; say `knowledge: none`."
+            learned = knowledge.of_target(target, self.transfer.data)
+        else:
+            learned = knowledge.of_file(
+                target, name, full=shows_all(self.transfer), negative=s.negative, boilerplate=s.boilerplate
             )
-        return Made(target.name, "knowledge", (), self.explaining())
+        self.told = f"{learned.told} in " if learned.told else ""
+        return learned.split
 
     def explaining(self) -> Stage:
         """Return the stage that asks a language model for explanations."""
         s = self.s
-        sampling = {"temperature": s.temperature, "top_p": s.top_p, "max_tokens": s.max_tokens}
-        llm = Llm(
-            models.model_name(s.model, "meta-llama/Llama-2-7b-chat-hf"), models.base_url(s.base_url), **sampling,
-            seed=self.seed if s.temperature else None,
-        )  # fmt: skip
+        llm = language_model(s.asking(), self.seed)
         return Stage(
             explain,
             title=f"{self.target.name} train, explained by {llm.model}, seed {self.seed}",
@@ -288,6 +340,8 @@ class _Stages:
         if not s.mixed:
             return []
         others = [name for name in s.mixed_from if name != self.target.name]
+        if not others:
+            raise Unsupported(f"mixed_from names no domain beside the target, {self.target.name}; name another.")
         pool = [one for name in others for one in self.published(name)]
         if len(pool) < s.mixed:
             raise Unsupported(f"{s.mixed} explanations are to be mixed in, and {', '.join(others)} have {len(pool)}.")
@@ -295,16 +349,20 @@ class _Stages:
         return [knowledge.as_split(f"mixed into {self.target.name}", pool[: s.mixed])]
 
     def published(self, name: str) -> list[Explained]:
-        """Return the explanations that are published of a corpus."""
-        return knowledge.published(load_card(name, self.transfer.cards), self.transfer.data)
+        """Return the explanations that are published of a corpus. Raises Unsupported where none are."""
+        card = load_card(name, self.transfer.cards)
+        if card.knowledge is None:
+            raise Unsupported(f"mixed_from has {name}, of which no explanations are published: its card names none.")
+        return knowledge.published(card, self.transfer.data)
 
     def train(self, domains: Sequence[Domain], dev: Split | None, *, init: Stage | None, source: bool = False) -> Stage:
         """Return a stage of text-to-text NER."""
         s, recipe = self.s, Recipe.of(self.s, source=source, selects=dev is not None)
+        after = "" if init is None else f", {'pre-trained' if init.step is pretrain else 'after the sources'}"
         return Stage(
             train_text2text,
-            title=f"{'+'.join(d.name for d in domains)} ({s.backbone}, {s.format}"
-            f"{', pre-trained' if init is not None else ''}) for {self.target.name} seed {self.seed}",
+            title=f"{'+'.join(d.name for d in domains)} ({s.backbone}, {s.format}{after}) for {self.target.name} "
+            f"seed {self.seed}",
             size=float(recipe.epochs * sum(d.train.n_words for d in domains)),
             backbone=self.backbone,
             init=init,

@@ -30,6 +30,8 @@ def locate_knowledge(card: Card, data: Path | None = None) -> Path:
     if card.knowledge is None:
         raise DataError(f"{card.path}: {card.name} names no explanations (`knowledge`); name a file of them.")
     folder = paths.knowledge_folder()
+    if folder and not folder.is_dir():
+        raise FetchError(f"{folder}: there is no such folder of explanations. Mend CDNER_KNOWLEDGE.")
     if folder and (given := folder / f"{card.name}.json").is_file():
         return _checked(given, card.knowledge, "Put the right file there.")
     return _located(card, "knowledge", card.knowledge, data)

@@ -22,6 +22,7 @@ from benchmark.errors import DataError, Unsupported
 from benchmark.score.spans import Span
 
 RULES = 1  # rises when a change here could change what is asked, kept or marked
+SPLIT = "knowledge"  # the name of every split of explanations
 MARK = "named"  # the type of the spans of an explanation's words
 NEGATIVE = ("however", "However", "not appropriate", "not accurate", "I cannot")  # the authors' code
 BOILERPLATE = (r"Thank you for.*?\.", r"I'm here to .*?\.")
@@ -43,6 +44,8 @@ class Explained(NamedTuple):
 
 def read(path: Path) -> list[Explained]:
     """Return the explanations of a file, in its order. Raises DataError for what is no such file."""
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file of explanations.")
     try:
         entries = json.loads(path.read_text(encoding="utf8"))
         return [
@@ -64,13 +67,18 @@ def _text(value: object) -> str:
 
 
 def write(path: Path, found: Iterable[Explained]) -> None:
-    """Write explanations as `read` reads them, those of one sentence together."""
+    """Write explanations as `read` reads them."""
+    path.write_text(in_json(found), encoding="utf8")
+
+
+def in_json(found: Iterable[Explained]) -> str:
+    """Return what a file of explanations holds, those of one sentence together."""
     texts: dict[str, list[dict[str, str]]] = {}
     for one in found:
         told = {"word": one.mention, "label": one.type, "explanation": one.explanation}
         texts.setdefault(one.text, []).append(told)
     entries = [{"text": text, "explanations": told} for text, told in texts.items()]
-    path.write_text(json.dumps(entries, ensure_ascii=False, indent=1) + "\n", encoding="utf8")
+    return json.dumps(entries, ensure_ascii=False, indent=1) + "\n"
 
 
 def published(card: Card, data: Path | None = None) -> list[Explained]:
@@ -130,7 +138,7 @@ def as_split(corpus: str, found: Iterable[Explained], names: Mapping[str, str] |
     named = names or {}
     return Split(
         corpus,
-        "knowledge",
+        SPLIT,
         tuple(_sentence(corpus, n, one, named.get(one.type, one.type)) for n, one in enumerate(found)),
     )
 
@@ -153,6 +161,7 @@ class Statistics:
     sentences      of the explanations, by the marks that end them
     mentions       of train, each sentence's mention of a type once
     explained      of those, the ones with an explanation
+    negative       explanations that do not explain, by a phrase of a list (`cleaned`)
     """
 
     texts: int
@@ -162,6 +171,7 @@ class Statistics:
     sentences: int
     mentions: int
     explained: int
+    negative: int = 0
 
     @property
     def fail_rate(self) -> float:
@@ -179,8 +189,8 @@ class Statistics:
         }
 
 
-def statistics(found: Sequence[Explained], strange: int, train: Split) -> Statistics:
-    """Return the figures of explanations, of which so many more were of no mention of train."""
+def statistics(found: Sequence[Explained], strange: int, train: Split, negative: int = 0) -> Statistics:
+    """Return the figures of explanations, of which so many more were of no mention of train, and so many negative."""
     return Statistics(
         texts=len({one.text for one in found}),
         explanations=len(found),
@@ -189,6 +199,7 @@ def statistics(found: Sequence[Explained], strange: int, train: Split) -> Statis
         sentences=sum(len(sentences(one.explanation)) for one in found),
         mentions=len(set(mentions(train))),
         explained=len({one[:3] for one in found}),
+        negative=negative,
     )
 
 
@@ -201,8 +212,15 @@ def sentences(text: str) -> list[str]:
     return [part for part in re.split(r"(?<=[.!?])\s+", text.strip()) if part]
 
 
-def of_target(target: Domain, data: Path | None = None) -> Split:
-    """Return the published explanations of what a target's train shows, as text.
+class Learned(NamedTuple):
+    """Explanations as text to learn from, and in words how many of all are in it; "" where all are."""
+
+    split: Split
+    told: str
+
+
+def of_target(target: Domain, data: Path | None = None) -> Learned:
+    """Return the published explanations of what a target's train shows, as they are published.
 
     Raises Unsupported where there are none.
     """
@@ -211,9 +229,44 @@ def of_target(target: Domain, data: Path | None = None) -> Split:
     return explaining(target, published(target.card, data))
 
 
-def explaining(target: Domain, found: Iterable[Explained]) -> Split:
-    """Return the explanations of what a target's train shows, as text. Raises Unsupported where there are none."""
+def of_file(
+    target: Domain,
+    name: str,
+    *,
+    full: bool,
+    negative: Sequence[str] = NEGATIVE,
+    boilerplate: Sequence[str] = BOILERPLATE,
+) -> Learned:
+    """Return the explanations of a file of what a target's train shows, cleaned.
+
+    full                    whether train shows all that it has
+    negative, boilerplate   of `cleaned`
+
+    Raises DataError for no such file, Unsupported where none is of what train shows, or, of a full train, fewer than
+    half are: the file is of another corpus, another split or another version then.
+    """
+    found = read(Path(name).expanduser())
+    kept, _ = cleaned(found, negative, boilerplate)
+    fits, strange = shown(found, target.train)
+    if full and strange > len(fits):
+        raise Unsupported(
+            f"{name}: of {len(found):,} explanations {strange:,} are of no mention of {target.name}'s train; expected "
+            f"`text`, `word` and `label` as train has them, `label` being one of {', '.join(target.card.types)}. "
+            f"`cdner knowledge {target.name} --file {name}` counts them."
+        )
+    if found and not kept:
+        raise Unsupported(f"{name}: each of {len(found):,} explanations has a phrase of `negative`: none explains.")
+    return explaining(target, kept, len(found))
+
+
+def explaining(target: Domain, found: Sequence[Explained], of: int | None = None) -> Learned:
+    """Return the explanations of what a target's train shows, as text; they are left of so many.
+
+    Raises Unsupported where there are none.
+    """
     kept, _ = shown(found, target.train)
     if not kept:
         raise Unsupported(f"no mention of {target.name} that train shows here is explained.")
-    return as_split(target.name, kept)
+    every = len(found) if of is None else of
+    told = f"{len(kept):,} of {every:,}" if len(kept) < every else ""
+    return Learned(as_split(target.name, kept), told)

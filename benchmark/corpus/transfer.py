@@ -380,6 +380,11 @@ def words_only(split: Split) -> Split:
     return once(split, "words", split.words_only)
 
 
+def shows_all(transfer: Transfer) -> bool:
+    """Whether a transfer shows all of the target's train, labelled as its corpus has it."""
+    return transfer.spec.regime in ("supervised", "in-domain") and transfer.spec.annotate is None
+
+
 def build(
     spec: Spec, *, data: Path | None = None, cards: tuple[Path, ...] = (), corpora: Callable[..., Corpus] = load
 ) -> Transfer:

@@ -10,6 +10,7 @@ Shapes   B windows, T words, L sub-words, D hidden size
 
 import hashlib
 import json
+from codecs import getincrementaldecoder
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from benchmark.work import Work
 
 VERSION = 1  # rises when a change here could change the weights
 
+BLOCK = 2**16  # bytes of a text that are looked at before it is learned from
 SPAN = 3.0  # words, mean length of a masked span before it is cut
 LONGEST = 10  # words
 ACTIONS = (0.8, 0.1)  # shares of the spans that are masked, and that become random sub-words
@@ -55,8 +57,11 @@ class Text:
     def lines(self) -> Iterator[str]:
         """Yield the text, a line or a row at a time."""
         if self.path is not None:
-            with Path(self.path).open(encoding="utf8") as stream:
-                yield from stream
+            try:
+                with Path(self.path).open(encoding="utf8") as stream:
+                    yield from stream
+            except UnicodeDecodeError as error:
+                raise PlanError(f"{self.path}: {not_text(error)}") from None
             return
         repository, _, more = self.name.partition(":")
         split, _, column = more.partition(":")
@@ -71,10 +76,11 @@ def find_text(name: str, setting: str = "dapt", words: Sequence[str] = ("target"
     """Return the text called `name`: a file, one sentence or paragraph a line; or `owner/dataset[:split[:column]]`.
 
     setting, words   who asks, and what else may stand there
-    Raises PlanError where there is neither.
+    Raises PlanError where there is neither, or the file is empty or no text.
     """
     path = Path(name).expanduser()
     if path.is_file():
+        _look(path, setting)
         with path.open("rb") as stream:
             return Text(path.name, hashlib.file_digest(stream, "sha256").hexdigest(), str(path.resolve()))
     repository = name.partition(":")[0]
@@ -93,6 +99,27 @@ def find_text(name: str, setting: str = "dapt", words: Sequence[str] = ("target"
             f"{setting}: {name!r} is no file, and the hub did not give it as a dataset ({type(error).__name__})."
         ) from None
     return Text(name, str(revision))
+
+
+def _look(path: Path, setting: str) -> None:
+    """Raise PlanError where a file's first block is nothing to learn from."""
+    if path.suffix.lower() in (".json", ".jsonl", ".gz", ".zip", ".bz2", ".xz"):
+        raise PlanError(f"{setting}: {path} is a {path.suffix} file; expected plain text, one sentence a line.")
+    with path.open("rb") as stream:
+        block = stream.read(BLOCK)
+    try:
+        found = getincrementaldecoder("utf8")().decode(block, final=len(block) < BLOCK)
+    except UnicodeDecodeError as error:
+        raise PlanError(f"{setting}: {path}: {not_text(error)}") from None
+    if "\0" in found:
+        raise PlanError(f"{setting}: {path} is a binary file; expected plain text, one sentence a line.")
+    if not found.strip() and len(block) < BLOCK:
+        raise PlanError(f"{setting}: {path} is empty; expected plain text, one sentence a line.")
+
+
+def not_text(error: UnicodeDecodeError) -> str:
+    """Return what to say of a file that is no UTF-8."""
+    return f"the text is not UTF-8 (it has the byte 0x{error.object[error.start]:02x}); convert it, say with iconv."
 
 
 def windows(texts: Sequence[Split], text: Text | None, features: WordPieces, cache: Path | None = None) -> Dataset:

@@ -32,6 +32,15 @@ from benchmark.score.spans import to_tags
 from benchmark.work import Work
 
 
+def check(backbone: Backbone) -> None:
+    """Raise PlanError for a backbone that is no causal language model."""
+    if backbone.name in ("minilm-seq2seq", "rnn") or not is_causal(backbones.config_of(backbone)):
+        raise PlanError(
+            f"the backbone {backbone.name!r} is no causal language model, and only those are quantized: drop "
+            "`quantize`, or name one of Llama's kind."
+        )
+
+
 def bare(backbone: Backbone, precision: str) -> Causal:
     """Return a backbone's pre-trained model in 4 bits, on the device of this process.
 
@@ -43,11 +52,7 @@ def bare(backbone: Backbone, precision: str) -> Causal:
         raise PlanError(
             "4-bit weights need the package bitsandbytes, which is not installed: pip install 'cdner[quantized]'."
         )
-    if backbone.name in ("minilm-seq2seq", "rnn") or not is_causal(backbones.config_of(backbone)):
-        raise PlanError(
-            f"the backbone {backbone.name!r} is no causal language model, and only those are quantized: drop "
-            "`quantize`, or name one of Llama's kind."
-        )
+    check(backbone)
     where, options = backbones.where_of(backbone)
     how = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
         load_in_4bit=True,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmark.corpus.knowledge import Explained
-from benchmark.score.protocols import Gold, Prediction
+from benchmark.score.protocols import Gold, Prediction, align
 from benchmark.score.spans import Span
 
 
@@ -27,9 +27,12 @@ class Case:
 
 
 def cases(gold: Sequence[Gold], first: Sequence[Prediction], second: Sequence[Prediction]) -> list[Case]:
-    """Return the sentences in which the cells differ, those in which they differ most in hits first."""
+    """Return the sentences in which the cells differ, those in which they differ most in hits first.
+
+    Raises RecordError where predictions are not of these very sentences.
+    """
     found = []
-    said = [{p.id: p.spans for p in predicted} for predicted in (first, second)]
+    said = [{p.id: p.spans for p in align(gold, predicted)} for predicted in (first, second)]
     for truth in gold:
         a, b = (set(spans[truth.id]) for spans in said)
         if a != b:
@@ -54,12 +57,15 @@ def explained(found: Sequence[Case], known: Sequence[Explained], number: int) ->
     ]
 
 
-def render(found: Sequence[Case], names: tuple[str, str], types: Mapping[str, str], total: int) -> str:
+def render(
+    found: Sequence[Case], names: tuple[str, str], types: Mapping[str, str], total: int, readers: Sequence[str] = ()
+) -> str:
     """Return cases as text.
 
-    names   of the two cells
-    types   key -> name
-    total   cases that there are, shown or not
+    names     of the two cells
+    types     key -> name
+    total     cases that there are, shown or not
+    readers   which of the two, `1` and `2`, have read the explanations
     """
     wins = sum(case.gain > 0 for case in found), sum(case.gain < 0 for case in found)
     lines = [
@@ -67,6 +73,9 @@ def render(found: Sequence[Case], names: tuple[str, str], types: Mapping[str, st
         f"{total} sentences on which they differ; {len(found)} shown, 1 has more hits in {wins[0]} of them, 2 in "
         f"{wins[1]}. Right: *",
     ]
+    if any(case.nearest for case in found):
+        by = f"read by {' and '.join(readers)}" if readers else "published, read by neither"
+        lines.append(f"why: the nearest explanations of train's mentions, {by}")
     for case in found:
         lines.append(f"\n{case.id}  {' '.join(case.words)}")
         right = set(case.gold)
@@ -74,7 +83,8 @@ def render(found: Sequence[Case], names: tuple[str, str], types: Mapping[str, st
             shown = [_shown(span, case.words, types, head != "gold" and span in right) for span in spans]
             lines.append(f"  {head:4} {'; '.join(shown) or '-'}")
         for one in case.nearest:
-            lines.append(f"  why  {one.mention} is {types.get(one.type, one.type)}: {one.explanation}")
+            head = f"{one.mention} is {types.get(one.type, one.type)}: " if one.mention else ""
+            lines.append(f"  why  {head}{one.explanation}")
     return "\n".join(lines)
 
 

@@ -10,8 +10,9 @@ from benchmark.corpus.knowledge import Statistics
 def table(found: Mapping[str, Statistics]) -> str:
     """Return the figures of each corpus, a line each."""
     rows = [
-        [name, s.texts, s.explanations, s.strange, s.mentions, s.tokens, *s.rates.values()] for name, s in found.items()
+        [name, s.texts, s.explanations, s.strange, s.negative, s.mentions, s.tokens, *s.rates.values()]
+        for name, s in found.items()
     ]
     rates = list(next(iter(found.values())).rates)
-    heads = ["corpus", "texts", "explanations", "of no mention", "mentions of train", "tokens", *rates]
+    heads = ["corpus", "texts", "explanations", "of no mention", "negative", "mentions of train", "tokens", *rates]
     return tabulate(rows, heads, tablefmt="simple", floatfmt=".2f")

@@ -1,7 +1,7 @@
 """Domain-adaptive pre-training in the plan of any method that starts from an encoder."""
 
-from benchmark.corpus.knowledge import of_target
-from benchmark.corpus.transfer import Transfer, words_only
+from benchmark.corpus.knowledge import of_file, of_target
+from benchmark.corpus.transfer import Transfer, shows_all, words_only
 from benchmark.errors import Unsupported
 from benchmark.models.backbones import Backbone
 from benchmark.models.masking import adapt, find_text
@@ -16,8 +16,8 @@ def adapting(
     """Return the stage that trains an encoder on text of the target's domain; None where no `dapt` is asked for.
 
     dapt   `target`: the words of the target's train and dev; `published`: explanations of the mentions that train shows
-           (`corpus.knowledge`); else what `find_text` finds, where `{target}` stands for the target's name, so that
-           one variant serves several targets
+           (`corpus.knowledge`); a file of explanations (.json), of those mentions alone too; else what `find_text`
+           finds. `{target}` stands for the target's name, so that one variant serves several targets
     Raises Unsupported for a backbone without sub-words, or where no mention that train shows is explained; PlanError
     where there is no such text.
     """
@@ -27,13 +27,17 @@ def adapting(
         raise Unsupported("the LSTM has no sub-words to mask, so there is no DAPT for it; choose another encoder.")
     target = transfer.target
     own = [target.train, *([target.dev] if target.dev is not None else [])] if dapt == "target" else []
-    if dapt == "published":
-        own = [of_target(target, transfer.data)]
+    name, told = dapt.replace("{target}", target.name), ""
+    if name == "published" or name.endswith(".json"):
+        learned = (
+            of_target(target, transfer.data) if name == "published" else of_file(target, name, full=shows_all(transfer))
+        )
+        own, told = [learned.split], f"{learned.told} in " if learned.told else ""
     texts = [words_only(split) for split in own]
-    text = None if texts else find_text(dapt.replace("{target}", target.name))
+    text = None if texts else find_text(name)
     return Stage(
         adapt,
-        title=f"{backbone.name} on {dapt if text is None else text.name} of {target.name} seed {seed}",
+        title=f"{backbone.name} on {told}{dapt if text is None else text.name} of {target.name} seed {seed}",
         size=float(epochs * (sum(x.n_words for x in texts) or 100_000)),
         backbone=backbone,
         texts=tuple(texts),

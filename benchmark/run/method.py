@@ -75,7 +75,8 @@ class Method(ABC):
                 hint = nearest(value, [o.strip(" '") for o in str(options).replace(" or ", ",").split(",")])
                 if isinstance(value, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", value):
                     hint = f" YAML reads {value} as text; write {value.replace('e', '.0e')}."
-                raise PlanError(f"{where}: {name} is {value!r}: {problem['msg'].lower()}.{hint}") from None
+                said = problem["msg"][:1].lower() + problem["msg"][1:]
+                raise PlanError(f"{where}: {name} is {value!r}: {said}.{hint}") from None
         try:
             return cls.Settings(**changed)
         except ValueError as error:

@@ -231,7 +231,7 @@ def word_tags(gold: Sequence[Gold], predicted: Sequence[Prediction]) -> tuple[li
 
     Raises RecordError as `score` does.
     """
-    wanted, found = _tag_rows(gold, _align(gold, predicted))
+    wanted, found = _tag_rows(gold, align(gold, predicted))
     return list(chain.from_iterable(wanted)), list(chain.from_iterable(found))
 
 
@@ -299,11 +299,11 @@ def score(protocol: str, gold: Sequence[Gold], predicted: Sequence[Prediction]) 
         raise UnknownName(
             f"there is no protocol {protocol!r}.{nearest(protocol, PROTOCOLS)} There are: {', '.join(PROTOCOLS)}."
         )
-    return PROTOCOLS[protocol].count(gold, _align(gold, predicted))
+    return PROTOCOLS[protocol].count(gold, align(gold, predicted))
 
 
-def _align(gold: Sequence[Gold], predicted: Sequence[Prediction]) -> list[Prediction]:
-    """Return the predictions in gold's order, after checking that they are of these sentences."""
+def align(gold: Sequence[Gold], predicted: Sequence[Prediction]) -> list[Prediction]:
+    """Return the predictions in gold's order. Raises RecordError where they are not of these very sentences."""
     gold_ids, predicted_ids = [g.id for g in gold], [p.id for p in predicted]
     if again := [id for id, times in Counter(gold_ids).items() if times > 1]:
         raise RecordError(f"gold has more than one sentence {_some(again)}. An id names one sentence.")
@@ -559,7 +559,7 @@ def errors(gold: Sequence[Gold], predicted: Sequence[Prediction]) -> dict[str, i
     Raises RecordError as `score` does.
     """
     total = dict.fromkeys(("hit", "type", "boundary", "missed", "spurious"), 0)
-    for g, p in zip(gold, _align(gold, predicted), strict=True):
+    for g, p in zip(gold, align(gold, predicted), strict=True):
         wanted, found = set(g.spans), set(p.spans)
         total["hit"] += len(wanted & found)
         left, loose = sorted(wanted - found), sorted(found - wanted)

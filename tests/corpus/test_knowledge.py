@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.cli import main
 from benchmark.corpus import knowledge
 from benchmark.corpus.card import Card, Format, SourceFile, TypeCard, read_card
 from benchmark.corpus.corpus import Sentence, Split, load
@@ -142,15 +143,71 @@ def test_where_there_is_none_the_ways_out_are_told(pinned, tmp_path):
 def test_a_target_has_the_explanations_of_what_it_shows(pinned, tmp_path):
     _, source = pinned
 
-    assert [" ".join(s.words) for s in of_target(domain(TRAIN, source), tmp_path / "data").sentences] == [
-        ADA.explanation, OSLO.explanation
-    ]  # fmt: skip
+    learned = of_target(domain(TRAIN, source), tmp_path / "data")
+    assert said(learned) == [ADA.explanation, OSLO.explanation]
+    assert learned.told == "2 of 4"
     with pytest.raises(Unsupported) as refused:
         of_target(domain(TRAIN.words_only(), source), tmp_path / "data")
     assert str(refused.value) == "no mention of quay that train shows here is explained."
     with pytest.raises(Unsupported) as refused:
         of_target(domain(TRAIN), tmp_path / "data")
     assert str(refused.value) == "no explanations of quay are published: its card names none."
+
+
+def said(learned: knowledge.Learned) -> list[str]:
+    return [" ".join(s.words) for s in learned.split.sentences]
+
+
+def test_those_of_a_file_are_cleaned_and_counted(tmp_path):
+    path = tmp_path / "told.json"
+    knowledge.write(path, [ADA, OSLO._replace(explanation="However , it may be none ."), OSLO._replace(type="person")])
+
+    learned = knowledge.of_file(domain(TRAIN), str(path), full=True)
+    assert (said(learned), learned.told) == ([ADA.explanation], "1 of 3")
+    learned = knowledge.of_file(domain(TRAIN), str(path), full=True, negative=("someone",))
+    assert said(learned) == ["However , it may be none ."]
+    with pytest.raises(Unsupported) as refused:
+        knowledge.of_file(domain(TRAIN), str(path), full=True, negative=("a", "e"))
+    assert str(refused.value) == f"{path}: each of 3 explanations has a phrase of `negative`: none explains."
+
+
+def test_a_file_that_is_of_another_corpus_is_refused_where_train_shows_all(tmp_path):
+    path = tmp_path / "told.json"
+    knowledge.write(path, [ADA, *(ADA._replace(text=f"dev {n}") for n in range(1200))])
+
+    with pytest.raises(Unsupported) as refused:
+        knowledge.of_file(domain(TRAIN), str(path), full=True)
+    assert str(refused.value) == (
+        f"{path}: of 1,201 explanations 1,200 are of no mention of quay's train; expected `text`, `word` and `label` as "
+        f"train has them, `label` being one of person, place. `cdner knowledge quay --file {path}` counts them."
+    )
+    assert knowledge.of_file(domain(TRAIN), str(path), full=False).told == "1 of 1,201"
+
+
+def test_files_that_are_not_there_are_told(tmp_path, pinned, monkeypatch):
+    with pytest.raises(DataError) as refused:
+        knowledge.of_file(domain(TRAIN), str(tmp_path / "none.json"), full=True)
+    assert str(refused.value) == f"{tmp_path}/none.json: there is no such file of explanations."
+    monkeypatch.setenv("CDNER_KNOWLEDGE", str(tmp_path / "nowhere"))
+    with pytest.raises(FetchError) as absent:
+        locate_knowledge(domain(TRAIN, pinned[1]).card, tmp_path / "data")
+    assert str(absent.value) == f"{tmp_path}/nowhere: there is no such folder of explanations. Mend CDNER_KNOWLEDGE."
+
+
+def test_the_command_counts_a_files_and_writes_those_of_train(tmp_path, capsys):
+    train = load("demo-cinema").train
+    every = [Explained(*one, "it is so") for one in dict.fromkeys(knowledge.mentions(train))]
+    strange, silent = every[0]._replace(text="not there"), every[1]._replace(explanation="I cannot tell")
+    knowledge.write(tmp_path / "told.json", [every[0], silent, *every[2:], strange])
+
+    assert (
+        main(["knowledge", "demo-cinema", "--file", str(tmp_path / "told.json"), "--out", str(tmp_path / "out")]) == 0
+    )
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == f"written: {tmp_path}/out/demo-cinema.json"
+    assert told[3].split()[2:5] == [str(len(every) - 1), "1", "1"]
+    assert told[-1] == "negative: a phrase says that it does not explain; left out"
+    assert knowledge.read(tmp_path / "out" / "demo-cinema.json") == [every[0], *every[2:]]
 
 
 def test_a_card_pins_its_file(tmp_path):

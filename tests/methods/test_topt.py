@@ -12,7 +12,7 @@ from benchmark.corpus.corpus import Sentence, Split
 from benchmark.corpus.knowledge import Explained
 from benchmark.corpus.transfer import Spec, build
 from benchmark.errors import PlanError, Unsupported
-from benchmark.llm.model import Llm
+from benchmark.llm.model import LOCAL, Llm
 from benchmark.run.stage import Made, Stage
 from benchmark.score.spans import Span
 from benchmark.work import Work
@@ -128,6 +128,68 @@ def test_other_text_may_stand_in_their_place(planned, tmp_path):
     )
 
 
+def test_a_files_explanations_are_cleaned_and_what_is_left_is_told(planned, told, tmp_path):
+    found = knowledge.read(told)
+    some = [one._replace(explanation="I cannot tell") if n % 4 == 0 else one for n, one in enumerate(found)]
+    strange = [one._replace(text="of dev") for one in found[:3]]
+    knowledge.write(tmp_path / "own.json", [*some, *strange])
+
+    first = planned(knowledge=str(tmp_path / "own.json")).graph()[0]
+    [text] = first.inputs["texts"]
+
+    assert not any("cannot" in s.words for s in text.sentences)
+    left = len(some) - len(some[::4])
+    assert f"masked spans of {left} of {len(some) + 3} in {tmp_path}/own.json" in first.title
+    other = planned(knowledge=str(tmp_path / "own.json"), negative=["for all"]).graph()[0]
+    assert {s.words for s in other.inputs["texts"][0].sentences} == {("I", "cannot", "tell")}
+    assert f"masked spans of {told}" in planned().graph()[0].title
+
+
+def test_a_full_train_and_a_file_of_another_are_not_for_each_other(planned, told, tmp_path):
+    found = knowledge.read(told)
+    knowledge.write(tmp_path / "dev.json", [found[0], *(one._replace(text="of dev") for one in found)])
+
+    with pytest.raises(Unsupported, match=f"of {len(found) + 1:,} explanations {len(found):,} are of no mention"):
+        planned(knowledge=str(tmp_path / "dev.json"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "after"),
+    [
+        (Spec(("demo-news",), "demo-cinema", order="joint", select="target-dev"), [["demo-news", "demo-cinema"]]),
+        (Spec((), "demo-cinema", "in-domain", select="target-dev"), [["demo-cinema"]]),
+        (Spec(("demo-news",), "demo-cinema", select="target-dev"), [["demo-news"], ["demo-cinema"]]),
+    ],
+)
+def test_in_every_order_what_is_learned_begins_with_the_explanations(planned, spec, after):
+    first, *trained, _ = planned(spec).graph()
+
+    assert first.step.__name__ == "pretrain"
+    assert [[x.corpus for x in s.inputs["train"]] for s in trained] == after
+    assert [s.inputs["init"] for s in trained] == [first, *trained[:-1]]
+    assert [s.inputs["dev"] and s.inputs["dev"].corpus for s in trained] == [None] * (len(after) - 1) + ["demo-cinema"]
+    assert trained[-1].inputs["writing"] is not None
+
+
+def test_every_target_starts_from_the_same_weights(planned, tmp_path):
+    (tmp_path / "text.txt").write_text("a film\n")
+    first, other = (
+        planned(Spec(("demo-news",), target, select="last"), knowledge=str(tmp_path / "text.txt")).graph()[0]
+        for target in ("demo-cinema", "demo-astronomy")
+    )
+
+    assert "init" not in first.inputs  # nothing is before it
+    assert first.inputs["backbone"] == other.inputs["backbone"]
+    assert first.key == other.key
+
+
+def test_what_a_stage_begins_with_is_told(planned):
+    trained = [s.title for s in planned().graph() if s.step.__name__ == "train_text2text"]
+    assert [title.split(", ")[2].partition(")")[0] for title in trained] == ["pre-trained", "after the sources"]
+    trained = [s.title for s in planned(knowledge="none").graph() if s.step.__name__ == "train_text2text"]
+    assert ["after" in title for title in trained] == [False, True]
+
+
 # ---- several sources
 
 SEVERAL = Spec(("demo-news", "demo-astronomy"), "demo-cinema", order="merge", select="last")
@@ -166,6 +228,15 @@ def test_a_source_alone_is_the_same_stage_in_sequence(planned):
     assert len(merged & plain) == 2  # explanations, demo-news
 
 
+def test_without_sources_or_a_targets_model_nothing_is_merged(planned):
+    with pytest.raises(Unsupported) as refused:
+        planned(Spec(("demo-news",), "demo-cinema", "zero-shot", order="merge", select="last"), knowledge="none")
+    assert str(refused.value) == ("in zero-shot there is no target's model to merge sources into; say another order.")
+    with pytest.raises(Unsupported) as refused:
+        planned(Spec((), "demo-cinema", "in-domain", order="merge", select="last"), knowledge="none")
+    assert str(refused.value) == "in in-domain there are no sources whose models could be merged; say another order."
+
+
 def test_merged_models_predict(planned, tmp_path):
     found = inprocess.run(planned(SEVERAL), tmp_path)
 
@@ -190,6 +261,16 @@ def test_explanations_of_other_domains_are_mixed_in_and_fewer_are_inside_more(pl
     assert few < more
     with pytest.raises(Unsupported, match="10 explanations are to be mixed in, and demo-news have 9"):
         planned(mixed=10, mixed_from=["demo-news"])
+    with pytest.raises(Unsupported, match="mixed_from names no domain beside the target, demo-cinema; name another"):
+        planned(mixed=3, mixed_from=["demo-cinema"])
+
+
+def test_a_domain_without_explanations_costs_its_cell_and_not_the_board(planned):
+    with pytest.raises(Unsupported) as refused:
+        planned(mixed=3, mixed_from=["demo-news"])
+    assert str(refused.value) == (
+        "mixed_from has demo-news, of which no explanations are published: its card names none."
+    )
 
 
 @pytest.mark.parametrize(
@@ -198,6 +279,28 @@ def test_explanations_of_other_domains_are_mixed_in_and_fewer_are_inside_more(pl
         ({"mixed": 3}, "mixed is a number of explanations, and mixed_from names the domains that they are of."),
         ({"mask_share": 1.0}, "mask_share is a probability, above 0 and under 1; found 1.0."),
         ({"masks": 0}, "masks must be at least 1; found 0."),
+        (
+            {"knowledge": "none", "mixed": 3, "mixed_from": ["ai"]},
+            "explanations of other domains are mixed into explanations; knowledge is 'none', expected published, "
+            "generate or a file of them (.json).",
+        ),
+        ({"temperature": -3.0}, "temperature is -3.0, expected 0 or more, or null for the server's own."),
+        ({"top_p": 7.0}, "top_p is 7.0, expected a probability above 0."),
+        ({"max_tokens": 0}, "max_tokens is 0, expected 1 or more."),
+        ({"local": True}, "a local model needs `model`: a folder or a hub id."),
+        (
+            {"knowledge": "generate", "boilerplate": ["("]},
+            "boilerplate has '(', which is no regular expression: missing ), unterminated subpattern at position 0.",
+        ),
+        (
+            {"knowledge": "generate", "negative": [""]},
+            "negative has an empty phrase, which every explanation has; drop it.",
+        ),
+        (
+            {"negative": ["However"]},
+            "published explanations are taken as they are; negative and boilerplate clean generated ones and a file's. "
+            "Name the published file (`knowledge: .../{target}.json`), and it is cleaned.",
+        ),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(changed, message):
@@ -245,7 +348,7 @@ def test_a_language_model_is_asked_about_every_mention(scripted, tmp_path):
     assert one.words == ("Ada", "is", "a", "song", "artist", ",", "for", "Ada", "sang", ".")
     assert [x.start for x in one.spans] == [0, 3, 4]
     figures = json.loads((tmp_path / "knowledge.json").read_text())
-    assert (figures["explanations"], figures["mentions"], figures["not explained"], figures["fail rate"]) == (
+    assert (figures["explanations"], figures["mentions"], figures["negative"], figures["fail rate"]) == (
         1,
         2,
         1,
@@ -253,6 +356,27 @@ def test_a_language_model_is_asked_about_every_mention(scripted, tmp_path):
     )
     assert len(knowledge.read(tmp_path / "explanations.json")) == 2
     assert "fail rate: 0.5" in (tmp_path / "knowledge.md").read_text()
+
+
+def test_where_no_answer_explains_it_is_said_of_how_many(scripted, tmp_path):
+    scripted.answer = lambda asked: "I cannot tell ."
+
+    with pytest.raises(PlanError) as refused:
+        topt.explain(
+            Work(tmp_path), train=TRAIN, domain="songs", names=[["singer", "singer"], ["city", "city"]],
+            llm=Llm("m", scripted.url), negative=knowledge.NEGATIVE, boilerplate=knowledge.BOILERPLATE, rules=1,
+        )  # fmt: skip
+    assert str(refused.value) == (
+        "none of 2 answers of m explains: each is empty, or has a phrase of `negative`. The answers are kept, so that "
+        "other phrases cost nothing."
+    )
+
+
+def test_who_explains_may_run_here_or_choose_its_own_temperature(planned, scripted, t5):
+    local = planned(knowledge="generate", local=True, model=str(t5)).graph()[0].inputs["llm"]
+    assert (local.base_url, local.folder, bool(local.weights), local.seed) == (LOCAL, str(t5), True, 1)
+    asked = planned(knowledge="generate", temperature=None, base_url=scripted.url).graph()[0].inputs["llm"]
+    assert (asked.temperature, asked.base_url, asked.top_p, asked.max_tokens) == (None, scripted.url, 0.95, 1024)
 
 
 def test_generated_explanations_are_learned_from(planned, scripted, tmp_path):

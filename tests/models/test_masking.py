@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmark.corpus import knowledge
 from benchmark.corpus.corpus import Sentence, Split
 from benchmark.corpus.transfer import Spec, build
 from benchmark.errors import PlanError, Unsupported
@@ -168,6 +169,38 @@ def test_a_text_that_is_not_there_is_refused(name):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "held", "told"),
+    [
+        (
+            "a.txt",
+            "caf\u00e9".encode("latin-1") + b" au lait",
+            ": the text is not UTF-8 (it has the byte 0xe9); convert",
+        ),
+        ("a.txt", b"a\0b", " is a binary file; expected plain text, one sentence a line."),
+        ("a.txt", b" \n\n", " is empty; expected plain text, one sentence a line."),
+        ("a.txt.gz", b"", " is a .gz file; expected plain text, one sentence a line."),
+        ("a.jsonl", b"{}", " is a .jsonl file; expected plain text, one sentence a line."),
+    ],
+)
+def test_a_file_that_is_no_text_is_refused_before_anything_is_learned(tmp_path, name, held, told):
+    path = tmp_path / name
+    path.write_bytes(held)
+
+    with pytest.raises(PlanError) as refused:
+        find_text(str(path))
+    assert str(refused.value).startswith(f"dapt: {path}{told}")
+
+
+def test_a_letter_may_stand_across_blocks_and_a_wrong_byte_far_behind_is_told_of_its_file(tmp_path):
+    path = tmp_path / "long.txt"
+    path.write_bytes(b"x" * (masking.BLOCK - 1) + "\u00e9\n".encode() + b"\xe9 \n")
+
+    text = find_text(str(path))
+    with pytest.raises(PlanError, match=rf"^{path}: the text is not UTF-8 \(it has the byte 0xe9\)"):
+        list(text.lines())
+
+
 def test_no_text_is_refused(tmp_path, bert):
     with pytest.raises(PlanError, match=r"^dapt: the text is empty\.$"):
         adapted(tmp_path, bert, texts=(Split("quay", "train", ()),))
@@ -217,6 +250,19 @@ def test_a_file_for_each_target_is_named_by_the_target(tmp_path, bert):
 
     assert isinstance(first.inputs["text"], Text)
     assert first.inputs["text"].name == "demo-cinema.txt"
+
+
+def test_explanations_in_a_file_are_text_of_what_train_shows(tmp_path, bert):
+    mentions = knowledge.mentions(build(Spec(("demo-news",), "demo-cinema")).target.train)
+    found = [knowledge.Explained(*one, f"because {n}") for n, one in enumerate(dict.fromkeys(mentions))]
+    knowledge.write(tmp_path / "demo-cinema.json", [*found, found[0]._replace(text="of dev", explanation="hidden")])
+
+    [first, *_] = planned(bert, dapt=str(tmp_path / "{target}.json")).graph()
+
+    [text] = first.inputs["texts"]
+    assert [" ".join(s.words) for s in text.sentences] == [one.explanation for one in found]
+    assert all(s.spans is None for s in text.sentences)
+    assert f"on {len(found)} of {len(found) + 1} in " in first.title
 
 
 def test_the_lstm_has_nothing_to_adapt():

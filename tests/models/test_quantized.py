@@ -159,9 +159,10 @@ def test_batches_change_nothing(learned, tmp_path):
     assert [p.spans for p in one] == [p.spans for p in many]
 
 
-def test_other_backbones_are_refused(t5):
+@pytest.mark.parametrize("refused", [lambda found: quantized.bare(found, "32"), quantized.check])
+def test_other_backbones_are_refused(t5, refused):
     with pytest.raises(PlanError) as error:
-        quantized.bare(backbones.find(str(t5)), "32")
+        refused(backbones.find(str(t5)))
     assert str(error.value) == (
         f"the backbone {str(t5)!r} is no causal language model, and only those are quantized: drop `quantize`, or name "
         "one of Llama's kind."
