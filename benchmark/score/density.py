@@ -6,9 +6,9 @@ entropy     H(u) = - sum over i of P(u_i-1, u_i) log2 P(u_i | u_i-1), in bits
 P           from the counts of the same text. In P(u_i | u_i-1) `smoothing` is added to the count of every pair that the
             vocabulary allows (0: maximum likelihood); the joint P(u_i-1, u_i) is a pair's share of all, never smoothed
 Unit        a line; its tokens are what stands between blanks, as `str.split` has it
-Memory      text is read once, in blocks, a unit whole. What is kept is the vocabulary, 16 bytes a different pair and 32 a
-            unit with a bigram, `mean` 8 more; to these comes what one block takes. What stands where goes into a
-            temporary file, at most 28 bytes a token
+Memory      text is read once, in blocks, a unit whole. What is kept is the vocabulary, 16 bytes a different pair, and
+            for a unit with a bigram 32 bytes, 40 once its `mean` is asked for; on top comes what a block takes while
+            it is counted. What stands where goes into a temporary file, at most 28 bytes a token
 """
 
 import tempfile
