@@ -156,7 +156,7 @@ def _scatter(figure: Any, shown: Sequence[Density], names: Sequence[str], rows: 
             d.lengths[units], d.mean[units], s=6, alpha=0.5, color=look["color"], marker=look["marker"],
             edgecolors="black", linewidths=0.15, rasterized=True,
         )  # fmt: skip
-        own.set_title(f"{name}\nvariance {d.variance:.2f}", fontsize=8, parse_math=False)
+        own.set_title(f"{name}\nvariance {d.variance:.3f}", fontsize=8, parse_math=False)
         _dress(own)
         own.grid(alpha=0.3, linewidth=0.6)
     logarithmic = max(d.lengths.max() for d in shown) > 20 * max(np.median(d.lengths) for d in shown)
@@ -204,7 +204,7 @@ def short(names: Sequence[str], letters: int) -> list[str]:
     >>> short(["topt/news--ai/supervised/seed1", "topt-50/news--ai/supervised/seed1", "wiki.txt"], 24)
     ['topt', 'topt-50', 'wiki.txt']
     >>> short(["a-very-long-name.txt", "a-very-wrong-name.txt"], 9)
-    ['1 a-….txt', '2 a-….txt']
+    ['1 a-v…txt', '2 a-v…txt']
     """
     parts = [name.split("/") for name in names]
     found = []
