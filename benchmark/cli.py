@@ -208,24 +208,28 @@ def knowledge(chosen: argparse.Namespace) -> int:
 
 
 def density(chosen: argparse.Namespace) -> int:
-    """Print, and draw, the information density of texts: files, or the explanations that cards pin."""
+    """Print, and draw, the information density of texts: files, what cards pin, or what cells are pre-trained on."""
+    from benchmark import paths
     from benchmark.corpus import texts
     from benchmark.report import density as shown
     from benchmark.score.density import measure
 
-    for path in chosen.out:
-        if path.suffix not in shown.KINDS:
-            raise CdnerError(f"{path}: expected a name that ends in {', '.join(shown.KINDS)}.")
+    data, cards = data_folder(chosen), card_folders(chosen)
+    shown.check(chosen.out, [*chosen.texts, *chosen.cell])
+    read = {name: texts.units(name, unit=chosen.unit, data=data, cards=cards) for name in dict.fromkeys(chosen.texts)}
+    if chosen.cell:
+        from benchmark.run.cell_texts import cell_texts
+        from benchmark.run.store import Store
+
+        of_cells = cell_texts(chosen.cell, Store(paths.store_folder()), data=data, cards=cards)
+        read |= {name: texts.cut(lines, chosen.unit) for name, lines in of_cells.items()}
+    settings = shown.settings(
+        chosen.tokens, chosen.unit, lower=chosen.lower, smoothing=chosen.smoothing, start=chosen.start
+    )
     found = {}
-    for name in chosen.texts:
-        lines = texts.units(name, unit=chosen.unit, data=data_folder(chosen), cards=card_folders(chosen))
-        lines = texts.prepared(lines, tokens=chosen.tokens, lower=chosen.lower)
-        short = [Path(other).name for other in chosen.texts]
-        label = Path(name).name if short.count(Path(name).name) == 1 else name
-        found[label] = measure(lines, smoothing=chosen.smoothing, start=chosen.start)
-    what = f"bigrams of {'lower-cased ' * chosen.lower}{chosen.tokens}"
-    how = f"add-{chosen.smoothing:g}" if chosen.smoothing else "no smoothing"
-    settings = f"{what}, {how}, {'with' if chosen.start else 'no'} start sign, unit: {chosen.unit}"
+    for name, label in shown.labels(read, chosen.texts).items():
+        lines = texts.prepared(read[name], tokens=chosen.tokens, lower=chosen.lower)
+        found[label] = shown.some(name, measure(lines, smoothing=chosen.smoothing, start=chosen.start))
     say(shown.table(found, settings))
     for path in chosen.out:
         shown.write(found, settings, path)
@@ -1369,13 +1373,18 @@ def parser() -> argparse.ArgumentParser:
 
     verb = add("density", density, "cdner density ai music wikipedia.txt --out density.pdf", data=True)
     verb.add_argument(
-        "texts", metavar="TEXT", nargs="+",
-        help="a file, a unit a line (.gz too); a .json of explanations; or a corpus, whose card pins some",
+        "texts", metavar="TEXT", nargs="*",
+        help="a file, a unit a line (.gz too); a .jsonl split that cdner wrote; a .json of explanations; or a corpus, "
+        "whose card pins some",
+    )  # fmt: skip
+    verb.add_argument(
+        "--cell", action="append", default=[], metavar="CELL",
+        help="the text that a cell is pre-trained on, whatever is mixed in; may be given again",
     )  # fmt: skip
     verb.add_argument("--unit", choices=("line", "sentence"), default="line", help="an explanation is a line")
     verb.add_argument("--tokens", choices=("blanks", "words"), default="blanks", help="words: marks stand alone")
     verb.add_argument("--lower", action="store_true", help="fold case")
-    verb.add_argument("--smoothing", type=not_negative, default=0.0, metavar="K", help="added to every count")
+    verb.add_argument("--smoothing", type=not_negative, default=0.0, metavar="K", help="added to a pair's count")
     verb.add_argument("--start", action="store_true", help="count a unit's first token too, behind a start sign")
     verb.add_argument(
         "--out", type=Path, action="append", default=[], metavar="FILE",
@@ -1625,7 +1634,13 @@ def whole(text: str) -> int:
 
 def not_negative(text: str) -> float:
     """Return a number, 0 or more."""
-    return 0.0 if text in ("0", "0.0") else above_zero(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number, 0 or more")
+    return number
 
 
 def above_zero(text: str) -> float:

@@ -3,10 +3,12 @@
 surprisal   UID(u) = - sum over i of log2 P(u_i | u_i-1), in bits; `mean` is that by the number of bigrams, and
             `variance`, of the means over all units, is what the paper's table 5 has
 entropy     H(u) = - sum over i of P(u_i-1, u_i) log2 P(u_i | u_i-1), in bits
-P           from the counts of the same text; `smoothing` is added to every count of a pair (0: maximum likelihood)
-Unit        a line; its tokens are what stands between blanks
-Memory      text is read once, in blocks. What is kept is the vocabulary, 16 bytes a different pair and 32 a unit; what
-            stands where goes into a temporary file, at most 28 bytes a token
+P           from the counts of the same text. In P(u_i | u_i-1) `smoothing` is added to the count of every pair that the
+            vocabulary allows (0: maximum likelihood); the joint P(u_i-1, u_i) is a pair's share of all, never smoothed
+Unit        a line; its tokens are what stands between blanks, as `str.split` has it
+Memory      text is read once, in blocks, a unit whole. What is kept is the vocabulary, 16 bytes a different pair, and
+            for a unit with a bigram 32 bytes, 40 once its `mean` is asked for; on top comes what a block takes while
+            it is counted. What stands where goes into a temporary file, at most 28 bytes a token
 """
 
 import tempfile
@@ -20,9 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-BLOCK = 32 << 20  # bytes of text that are counted at once
+BLOCK = 32 << 20  # bytes of text that are counted at once, about
+LINE = 64  # bytes that a line takes beside its letters
 MOST_BITS = 63  # of a number that is sorted
-START = "\x02"  # stands before the first token of a unit, where one is asked for
+START = " "  # stands before the first token of a unit, where one is asked for; no token has a blank
 
 Array = NDArray[Any]
 
@@ -72,12 +75,12 @@ def measure(lines: Iterable[str], *, smoothing: float = 0.0, start: bool = False
 
 
 def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Yield lines in blocks of about `BLOCK` letters."""
+    """Yield lines in blocks of about `BLOCK` bytes."""
     block: list[str] = []
     size = 0
     for line in lines:
         block.append(line)
-        size += len(line)
+        size += len(line) + LINE
         if size >= BLOCK:
             yield block
             block, size = [], 0
@@ -105,6 +108,7 @@ class _Counted:
     blocks: int = 0
     units: int = 0
     tokens: int = 0
+    kept: int = 0  # units that have a bigram
 
     def add(self, lines: list[str]) -> None:
         """Count a block of units."""
@@ -120,6 +124,7 @@ class _Counted:
         for part in block:
             np.save(self.spilled, part)
         self.blocks += 1
+        self.kept += len(block.bigrams)
         self.runs.append(block[:2])
         while len(self.runs) > 1 and len(self.runs[-1][0]) * 2 > len(self.runs[-2][0]):
             self.runs[-2:] = [_merged(self.runs[-2:])]
@@ -127,8 +132,7 @@ class _Counted:
     def numbered(self, lines: list[str]) -> tuple[Array, Array]:
         """Return the number of every token, and how many each unit has."""
         text = pa.array(lines, pa.large_string())
-        plain = all(map(str.isascii, lines))
-        split = pc.ascii_split_whitespace(text) if plain else pc.utf8_split_whitespace(text)
+        split = pc.ascii_split_whitespace(text) if _plain(text) else pc.utf8_split_whitespace(text)
         lengths = pc.list_value_length(split).to_numpy(zero_copy_only=False).astype(np.int64)
         encoded = pc.list_flatten(split).dictionary_encode()
         known = [self.ids.setdefault(word, len(self.ids)) for word in encoded.dictionary.to_pylist()]
@@ -147,27 +151,37 @@ class _Counted:
         seen = len(self.ids) - ("" in self.ids) - (START in self.ids)  # the start sign follows nothing
         bits = np.log2(firsts[codes >> 32] + smoothing * seen) - np.log2(counts + smoothing)
         weighed = bits * (counts / max(1, counts.sum()))
-        bigrams: list[Array] = [np.empty(0, np.int64)]
-        sums: list[Array] = [np.empty(0)]
-        entropies: list[Array] = [np.empty(0)]
+        bigrams, sums, entropies = np.empty(self.kept, np.int64), np.empty(self.kept), np.empty(self.kept)
         self.spilled.seek(0)
+        begin = 0
         for _ in range(self.blocks):
             block = _Block(*(np.load(self.spilled) for _ in _Block._fields))
             places = np.arange(len(codes)) if self.blocks == 1 else np.searchsorted(codes, block.codes)
-            bigrams.append(block.bigrams)
+            end = begin + len(block.bigrams)
+            bigrams[begin:end] = block.bigrams
             for values, found in ((bits, sums), (weighed, entropies)):
                 each = np.repeat(values[places], block.counts)
-                found.append(np.bincount(block.owners, weights=each, minlength=len(block.bigrams)))
+                found[begin:end] = np.bincount(block.owners, weights=each, minlength=end - begin)
+            begin = end
         return Density(
             units=self.units,
             tokens=self.tokens,
             vocabulary=seen,
             pairs=len(codes),
-            lengths=np.concatenate(bigrams) + (0 if self.start else 1),
-            bigrams=np.concatenate(bigrams),
-            surprisal=np.concatenate(sums),
-            entropy=np.concatenate(entropies),
+            lengths=bigrams + (0 if self.start else 1),
+            bigrams=bigrams,
+            surprisal=sums,
+            entropy=entropies,
         )
+
+
+def _plain(text: pa.Array) -> bool:
+    """Return whether what parts tokens is found by bytes: all letters are ASCII, and none is U+001C to U+001F.
+
+    Those part tokens in Python and Unicode, and to Arrow in letters alone that need not be ASCII.
+    """
+    letters = np.frombuffer(text.buffers()[2] or b"", np.uint8)
+    return not ((letters > 0x7F) | (letters - np.uint8(0x1C) < 4)).any()
 
 
 def _counted(words: Array, lengths: Array, vocabulary: int) -> _Block:

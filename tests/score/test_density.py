@@ -1,6 +1,7 @@
 """Information density, against a plain loop over dictionaries."""
 
 import math
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -32,7 +33,12 @@ def plainly(lines, smoothing=0.0, start=False):
     return found
 
 
-LINES = st.lists(st.lists(st.sampled_from(["a", "b", "c", "ä b", " ", ""]), max_size=6).map(" ".join), max_size=12)
+BLANKS = [" ", "\t", "\x1c", "\x1d", "\x1e", "\x1f", "\x85", "\xa0", "\u2028", "\u3000"]
+WORDS = ["a", "b", "c", "ä b", " ", "", "\x02", "\u200b"]  # U+200B parts nothing
+LINES = st.lists(
+    st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(BLANKS)).map("".join), max_size=6).map("".join),
+    max_size=12,
+)
 
 
 @given(
@@ -70,3 +76,39 @@ def test_a_mean_is_by_the_bigram():
 @pytest.mark.parametrize("lines", [[], ["", "  "], ["one", "two"]])
 def test_without_a_bigram_there_is_no_variance(lines):
     assert math.isnan(measure(lines).variance)
+
+
+@pytest.mark.parametrize("block", [1, 1 << 20])
+def test_what_parts_tokens_does_not_hang_on_the_lines_beside(monkeypatch, block):
+    monkeypatch.setattr(density, "BLOCK", block)
+
+    assert measure(["a\x1cb c", "é"]).tokens == measure(["a\x1cb c", "e"]).tokens == 4
+
+
+def test_every_blank_of_unicode_parts_tokens_and_no_other_letter():
+    letters = [chr(n) for n in range(0x3100)]  # the last blank is U+3000
+
+    assert measure(f"a{letter}b" for letter in letters).tokens == sum(len(f"a{x}b".split()) for x in letters)
+
+
+def test_smoothing_is_of_the_conditional_alone():
+    found = measure(["a b", "a c"], smoothing=1)
+
+    assert found.surprisal.tolist() == pytest.approx([math.log2((2 + 3) / (1 + 1))] * 2)  # three words
+    assert found.entropy.tolist() == pytest.approx([0.5 * math.log2(5 / 2)] * 2)  # each pair is half of all, as counted
+
+
+def test_a_unit_is_kept_in_32_bytes(monkeypatch):
+    monkeypatch.setattr(density, "BLOCK", 1 << 16)
+
+    def peak(units):
+        tracemalloc.start()
+        measure("a b c" for _ in range(units))
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(1)  # what is imported on the way
+    few, more = peak(50_000), peak(150_000)
+    assert (more - few) / 100_000 < 34
+    assert few < 50_000 * 32 + (4 << 20)
