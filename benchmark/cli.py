@@ -1156,7 +1156,7 @@ def show_cases(chosen: argparse.Namespace) -> int:
     from benchmark.corpus import knowledge as explained
     from benchmark.corpus.corpus import load_split
     from benchmark.report import cases
-    from benchmark.run.explanations import read_by
+    from benchmark.run.cell_texts import read_by
     from benchmark.run.record import predictions_path
     from benchmark.run.store import Store
     from benchmark.score.protocols import Gold, read_predictions, relabel

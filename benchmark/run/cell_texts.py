@@ -4,9 +4,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmark.corpus import knowledge
 from benchmark.corpus.corpus import Split
+from benchmark.corpus.knowledge import Explained
 from benchmark.corpus.texts import spoken
-from benchmark.errors import CdnerError, DataError, StoreError
+from benchmark.errors import CdnerError, StoreError
 from benchmark.run.cells import Planned, corpus_reader, find_cell, plan_cells
 from benchmark.run.plan import Board, boards
 from benchmark.run.stage import Made, Stage
@@ -33,7 +35,7 @@ def cell_texts(
         stages = _reading(board, item)
         for stage in stages:
             splits = [_whole(split, store, board, item) for split in stage.inputs["texts"] or ()]
-            lines = _lines(splits, stage.inputs["text"], cell.name)
+            lines = _lines(splits, stage.inputs["text"])
             found[name if len(stages) == 1 else f"{name} ({stage.title})"] = lines
     return found
 
@@ -69,10 +71,34 @@ def _whole(split: Split, store: Store, board: Board, item: Planned) -> Split:
     return Made.read(store.folder(split.stage.key), dict(split.names))
 
 
-def _lines(splits: Iterable[Split], text: Any, cell: str) -> Iterator[str]:
+def _lines(splits: Iterable[Split], text: Any) -> Iterator[str]:
     for split in splits:
         yield from spoken(split)
-    try:
-        yield from (line for line in (text.lines() if text is not None else ()) if line.strip())
-    except UnicodeDecodeError as error:
-        raise DataError(f"{text.path or text.name}, the text of {cell}: this is no text in UTF-8 ({error}).") from None
+    yield from (line for line in (text.lines() if text is not None else ()) if line.strip())
+
+
+def read_by(item: Planned, published: Iterable[Explained], store: Store) -> list[Explained]:
+    """Return the explanations that a cell's stages have read, mixed-in ones included; none where it reads none.
+
+    published   of the target: what they are of is looked up there, in the file that a variant names, and in what the
+                store has of generated ones. Of what is in none of them only the text is known
+
+    Those that are generated are left out where the store has them no more.
+    """
+    texts, known = [], list(published)
+    splits = [x for s in item.final.graph() for x in s.inputs.get("texts") or ()] if item.final is not None else []
+    for split in (x for x in splits if x.name == knowledge.SPLIT):
+        if not isinstance(split, Made):
+            texts += spoken(split)
+        elif store.has(split.stage.key):
+            folder = store.folder(split.stage.key)
+            texts += spoken(Made.read(folder, dict(split.names)))
+            known += knowledge.read(folder / "explanations.json")
+    target = item.cell.spec.target
+    for setting in ("knowledge", "dapt"):
+        name = str(getattr(item.settings, setting, "")).replace("{target}", target)
+        if texts and name.endswith(".json"):
+            known += knowledge.read(Path(name).expanduser())
+    by_text = {" ".join(one.explanation.split()): one for one in known}
+    by_text |= {one.explanation: one for one in knowledge.cleaned(known)[0]}
+    return [by_text.get(text, Explained("", "", "", text)) for text in dict.fromkeys(texts)]

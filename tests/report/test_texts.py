@@ -385,7 +385,7 @@ types: {person: {general: person}}
 """
 
 
-def test_explanations_are_counted_and_written_as_text(tmp_path, capsys):
+def test_explanations_that_are_published_are_counted_and_written_as_they_are(tmp_path, capsys):
     told = [*EXPLAINED, {"text": "Ben ran", "explanations": [{"word": "Ben", "label": "person", "explanation": "No"}]}]
     (tmp_path / "quay").mkdir()
     (tmp_path / "quay.yaml").write_text(CARD)
@@ -396,8 +396,8 @@ def test_explanations_are_counted_and_written_as_text(tmp_path, capsys):
     assert main(["knowledge", "quay", *given, "--out", str(tmp_path / "out")]) == 0
 
     printed = capsys.readouterr().out
-    assert printed.splitlines()[-1].split() == ["quay", "1", "1", "1", "2", "4", "1.00", "2.00", "0.50"]
-    assert (tmp_path / "out" / "quay.txt").read_text() == "She is one. So.\n"
+    assert printed.splitlines()[-1].split() == ["quay", "1", "1", "1", "0", "2", "4", "1.00", "2.00", "0.50"]
+    assert json.loads((tmp_path / "out" / "quay.json").read_text()) == EXPLAINED
 
 
 def test_what_is_written_is_read_again(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from benchmark.cli import main
 from benchmark.corpus.corpus import Sentence, Split
-from benchmark.errors import CdnerError, DataError, StoreError
+from benchmark.errors import CdnerError, PlanError, StoreError
 from benchmark.run.cell_texts import cell_texts
 from benchmark.run.cells import find_cell, plan_cells
 from benchmark.run.plan import boards
@@ -121,9 +121,7 @@ def test_a_cell_without_a_text_or_skipped_is_told(store, there):
 def test_a_text_of_no_utf8_is_told(store, there, tmp_path):
     (tmp_path / "other.txt").write_bytes(b"caf\xe9\n")
 
-    with pytest.raises(
-        DataError, match=r"other\.txt, the text of other/pier--quay/supervised/seed1: this is no text in"
-    ):
+    with pytest.raises(PlanError, match=r"other\.txt: the text is not UTF-8"):
         lines("other", store, there)
 
 
