@@ -229,24 +229,16 @@ def render(found: Comparison, format: str, width: int = 80) -> str:
         writer.writeheader()
         writer.writerows(asdict(line) for line in found.lines)
         return out.getvalue()
-    heads = [
-        "transfer",
-        found.first,
-        found.second,
-        "difference",
-        "95% interval",
-        "p",
-        "Holm",
-        "all pairs",
-        "detectable",
-    ]
-    body = [[Entry(cell) for cell in _cells(line)] for line in found.lines]
+    tested = any(line.p is not None for line in found.lines)
+    heads = ["transfer", found.first, found.second, "difference", "95% interval"]
+    heads += ["p", "Holm", "all pairs", "detectable"] if tested else []
+    body = [[Entry(cell) for cell in _cells(line)[: len(heads)]] for line in found.lines]
     notes = []
     if any(line.p is None for line in found.lines):
         notes.append(("(s)", "of the sentences only: fewer than three seeds or draws that both have"))
     if any(line.left_out for line in found.lines):
         notes.append(("(c)", "over the seeds or draws that both have alone; a table has the means over all"))
-    if any(line.p is not None for line in found.lines):
+    if tested:
         notes += [
             ("Holm", "p corrected for these transfers: for two variants that were chosen before the table was seen"),
             ("all pairs", "p corrected for all pairs of the column, as in a table: for any two that stand out there"),

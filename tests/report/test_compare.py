@@ -214,6 +214,8 @@ def test_one_seed_cannot_tell():
     )
     assert found.lines[0].p is None
     assert found.lines[0].interval == "sentences only"
+    assert "Holm" not in render(found, "terminal")
+    assert "all pairs" in render(compare("one", "two", *board({"one": 0.9, "two": 0.3}, targets=("ai",))), "markdown")
 
 
 def test_equal_predictions_are_level():
