@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from benchmark import __version__
-from benchmark.errors import CdnerError, EngineError, FetchError, StoreError
+from benchmark.errors import CdnerError, EngineError, FetchError, StoreError, nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns the exit status: 0; 1 where something is wrong or has failed; 2 for a wrong call; 3 where a run has stopped
     at a limit with cells left; 130 for Ctrl-C and SIGTERM.
     """
-    chosen = parser().parse_args(arguments)
+    top = parser()
+    chosen, unknown = top.parse_known_args(arguments)
+    if unknown:
+        reader: Parser = getattr(chosen, "reader", top)
+        reader.refuse(unknown)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, interrupt)
         if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
@@ -157,20 +161,26 @@ def distances(chosen: argparse.Namespace) -> int:
 
 def lint(chosen: argparse.Namespace) -> int:
     """Read corpora, refuse what cannot be believed, and report what would make a number lie."""
-    from benchmark.corpus.card import find_cards
+    from benchmark.corpus.card import find_cards, load_card
     from benchmark.corpus.lint import lint as check
     from benchmark.corpus.lint import render
 
     status = 0
-    cards = card_folders(chosen)
+    cards, folder = card_folders(chosen), data_folder(chosen)
+    known = find_cards(cards)
     source = chosen.source or (chosen.corpus[0] if len(chosen.corpus) > 1 else None)
-    for number, name in enumerate(chosen.corpus or find_cards(cards)):
+    for name in (*chosen.corpus, *([source] if source else [])):
+        if name not in known:
+            load_card(name, cards)  # says so
+    if folder is not None and not folder.is_dir():
+        raise FetchError(f"{folder}: there is no such data folder. Mend --data or CDNER_DATA.")
+    for number, name in enumerate(chosen.corpus or known):
         if number:
             say("")
         try:
             say(render(check(name, data=data_folder(chosen), cards=cards, source=source if source != name else None)))
         except CdnerError as error:
-            say(f"{name}: refused")
+            say(f"{name}: {'not here' if isinstance(error, FetchError) else 'refused'}")
             source = None if source == name else source
             print(f"cdner: {error}", file=sys.stderr)  # noqa: T201
             status = 1
@@ -946,7 +956,7 @@ def to_prune(store: Any, chosen: argparse.Namespace) -> Any:
     A board that cannot be planned now needs what it needed when it was last run.
     """
     from benchmark.run import upkeep
-    from benchmark.run.cells import plan_cells
+    from benchmark.run.cells import corpus_reader, plan_cells
     from benchmark.run.plan import boards, read_board
 
     cards = card_folders(chosen)
@@ -964,16 +974,18 @@ def to_prune(store: Any, chosen: argparse.Namespace) -> Any:
                 gone[str(folder)] = path
     needed: set[str] = set()
     splits: set[str] = set()
+    corpora = corpus_reader()
     unread = [f"{name}: it is not there; remove {path} to let go of what it needed" for name, path in gone.items()]
     for name in gone:
         needed |= set(snapshots[name]["stages"])
     for name in sorted(folders):
         try:
             board = read_board(name, cards)
-            planned = plan_cells(board, board.cells, data=data_folder(chosen), cards=cards)
+            planned = plan_cells(board, board.cells, data=data_folder(chosen), cards=cards, corpora=corpora)
         except CdnerError as error:
-            unread.append(f"{name}: {error}")
-            needed |= set(snapshots.get(name, {}).get("stages", {}))
+            if name in snapshots:  # one that never ran on this store needs nothing of it
+                unread.append(f"{name}: {error}")
+                needed |= set(snapshots[name]["stages"])
             continue
         stages = [s for item in planned if item.final is not None for s in item.final.graph()]
         needed |= {s.key for s in stages}
@@ -1309,13 +1321,20 @@ class Parser(argparse.ArgumentParser):
         self.given = set()
         return super().parse_known_args(args, namespace)
 
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Tell what of a call this parser does not know, with the option that may have been meant."""
+        name = unknown[0].partition("=")[0]
+        if name.startswith("-"):
+            self.error(f"there is no option {name}.{nearest(name, self._option_string_actions)}")
+        self.error(f"unrecognized arguments: {' '.join(unknown)}")
+
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and where help is, and exit with status 2."""
         print(f"{self.prog}: {message}\nTry: {self.prog} --help", file=sys.stderr)  # noqa: T201
         raise SystemExit(USAGE_ERROR)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the parser of the whole command line."""
     top = Parser(
         prog="cdner",
@@ -1332,7 +1351,7 @@ def parser() -> argparse.ArgumentParser:
             name, help=text, description=text, epilog=f"example: {example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
-        verb.set_defaults(command=command)
+        verb.set_defaults(command=command, reader=verb)
         if data:
             verb.add_argument(
                 "--data", type=Path, metavar="DIR", help="folder of corpora, <corpus>/<split>.txt in it (or CDNER_DATA)"

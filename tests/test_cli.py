@@ -185,7 +185,13 @@ def test_no_command_at_all_prints_help_and_is_a_wrong_call(capsys):
             "cdner slice: argument --by: given twice, and it takes one value\nTry: cdner slice --help\n",
         ),
         (["status"], "cdner status: the following arguments are required: BOARD\nTry: cdner status --help\n"),
-        (["list", "--ships"], "cdner: unrecognized arguments: --ships\nTry: cdner --help\n"),
+        (["list", "--zoo=3"], "cdner list: there is no option --zoo.\nTry: cdner list --help\n"),
+        (
+            ["table", "minilm", "--typs", "general"],
+            "cdner table: there is no option --typs. Did you mean '--types'?\nTry: cdner table --help\n",
+        ),
+        (["ranks", "demo", "ships"], "cdner ranks: unrecognized arguments: ships\nTry: cdner ranks --help\n"),
+        (["--zoo"], "cdner: there is no option --zoo.\nTry: cdner --help\n"),
     ],
 )
 def test_a_wrong_call_is_told_in_two_lines(capsys, arguments, message):
@@ -303,6 +309,31 @@ def test_lint_reads_a_good_corpus_of_ones_own(capsys, own_corpus):
 
     assert (status, err) == (0, "")
     assert out.startswith("harbour\n")
+
+
+@pytest.mark.parametrize(
+    ("call_of", "said"),
+    [
+        (("lint", "demo-news", "--source", "conl"), "cdner: there is no corpus 'conl'. Did you mean 'conll2003'?"),
+        (("lint", "demo-new", "demo-news"), "cdner: there is no corpus 'demo-new'. Did you mean 'demo-news'?"),
+        (("lint", "demo-news", "--data", "/nowhere/at/all"), "cdner: /nowhere/at/all: there is no such data folder."),
+    ],
+)
+def test_lint_reads_nothing_where_a_name_is_wrong(capsys, call_of, said):
+    status, out, err = call(capsys, *call_of)
+
+    assert (status, out) == (1, "")
+    assert err.startswith(said)
+
+
+def test_lint_does_not_call_refused_what_is_not_there(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("CDNER_CACHE", str(tmp_path / "cache"))
+    options = tmp_path / "quay.yaml"
+    options.write_text("name: quay\nsource: {train: {path: a}, test: {path: b}}\ntypes: {x: {general: person}}\n")
+    status, out, err = call(capsys, "lint", "quay", "--cards", str(tmp_path))
+
+    assert (status, out) == (1, "quay: not here\n")
+    assert "the train file is not on this machine" in err or "the test file is not on this machine" in err
 
 
 def test_lint_goes_on_past_a_refused_corpus(capsys, own_corpus):

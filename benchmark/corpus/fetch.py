@@ -28,7 +28,9 @@ def locate_knowledge(card: Card, data: Path | None = None) -> Path:
     It is also looked for as `<corpus>.json` in the folder that CDNER_KNOWLEDGE names, before all else.
     """
     if card.knowledge is None:
-        raise DataError(f"{card.path}: {card.name} names no explanations (`knowledge`); name a file of them.")
+        raise DataError(
+            f"{card.path}: {card.name} names no explanations (`knowledge`); name a file of them: --file FILE."
+        )
     folder = paths.knowledge_folder()
     if folder and not folder.is_dir():
         raise FetchError(f"{folder}: there is no such folder of explanations. Mend CDNER_KNOWLEDGE.")

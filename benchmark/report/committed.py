@@ -81,6 +81,8 @@ def _replaced(page: Path, name: str, text: str) -> str:
         old = page.read_text(encoding="utf8")
     except OSError as error:
         raise RecordError(f"{page}: the page cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{page}: this is no page of text ({error}); name a Markdown page in UTF-8.") from None
     if not _marks(name).search(old):
         raise RecordError(f"{page}: there is no `<!-- cdner table {name} -->` ... `<!-- end -->` in it; add the marks.")
     return _marks(name).sub(lambda m: m[1] + text + "\n" + m[3], old)

@@ -199,8 +199,8 @@ def _verdict(found: Comparison) -> str:
         span = f"{low:.1f}" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f}"
         where = ", ".join(line.name for line in rest)
         parts.append(
-            f"{'Not told from' if sure else 'Nowhere more than'} noise: {where}; four times of five, a true difference "
-            f"of {span} would have been found."
+            f"{'Not told from' if sure else 'On no target alone more than'} noise: {where}; four times of five, a true "
+            f"difference of {span} would have been found."
         )
     untested = len(found.lines) - len(tested)
     if untested:
@@ -240,6 +240,7 @@ def render(found: Comparison, format: str, width: int = 80) -> str:
         notes.append(("(c)", "over the seeds or draws that both have alone; a table has the means over all"))
     if tested:
         notes += [
+            ("95% interval", "of this difference alone; p is its own, too, and the two behind it are corrected"),
             ("Holm", "p corrected for these transfers: for two variants that were chosen before the table was seen"),
             ("all pairs", "p corrected for all pairs of the column, as in a table: for any two that stand out there"),
             ("detectable", "the smallest true difference that is found with 80% probability, after Holm's correction"),

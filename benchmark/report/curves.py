@@ -18,6 +18,7 @@ from benchmark.report import figures
 from benchmark.report.rows import Row
 
 STYLES = {"random": "-", "similar": "--", "dissimilar": ":"}
+MARKERS = {"random": "o", "similar": "s", "dissimilar": "^"}
 
 
 class Point(NamedTuple):
@@ -103,7 +104,17 @@ def table(found: Sequence[Curve]) -> str:
         cells = [_shown(at[share]) if share in at else "–" for share in shares]
         lines.append([curve.variant, curve.added, *cells, f"{curve.best.share:.0%}"])
     heads = ["variant", "added", *(f"{share:.0%}" for share in shares), "best at"]
-    return tabulate(lines, heads, tablefmt="simple", disable_numparse=True, stralign="right")
+    grid = tabulate(lines, heads, tablefmt="simple", disable_numparse=True, stralign="right")
+    return f"{grid}\n\n{counted(found)}"
+
+
+def counted(found: Sequence[Curve]) -> str:
+    """Return what the numbers are: over which shares, of how many draws and seeds."""
+    cells = sorted({point.cells for curve in found for point in curve.points})
+    many = f"{cells[0]}" if len(cells) == 1 else f"{cells[0]} to {cells[-1]}"
+    if cells == [1]:
+        return "F1 over the share of the other domains' train that is added; one draw and seed"
+    return f"mean F1 ± sample deviation over {many} draws and seeds, by the share of the other domains' train added"
 
 
 def _shown(point: Point) -> str:
@@ -116,20 +127,34 @@ def draw(found: Sequence[Curve], title: str, path: Path) -> None:
         raise CdnerError(f"{path}: a figure is one of {', '.join(figures.FILES)}, by the end of its name.")
     figure = figures.new(6.4, 4.0)
     axes = figure.subplots()
-    colours = {variant: f"C{n}" for n, variant in enumerate(dict.fromkeys(curve.variant for curve in found))}
-    for curve in found:
+    variants = list(dict.fromkeys(curve.variant for curve in found))
+    widest = 100 * max(point.share for curve in found for point in curve.points)
+    for number, curve in enumerate(found):
+        aside = 0.025 * widest * (number / max(1, len(found) - 1) - 0.5)  # so that deviations do not hide each other
         axes.errorbar(
-            [100 * point.share for point in curve.points],
+            [100 * point.share + aside for point in curve.points],
             [point.f1 for point in curve.points],
             [point.std or 0.0 for point in curve.points],
             label=f"{curve.variant}, {curve.added}",
-            color=colours[curve.variant],
+            color=figures.COLOURS[variants.index(curve.variant) % len(figures.COLOURS)],
             linestyle=STYLES.get(curve.choose, "-"),
-            marker="o",
+            marker=MARKERS.get(curve.choose, "o"),
             markersize=4,
-            capsize=3,
+            capsize=2,
+            elinewidth=0.8,
+            linewidth=1.2,
         )
     axes.set(xlabel="added data (% of the other domains' train)", ylabel="F1", title=title)
+    axes.spines[["top", "right"]].set_visible(False)
+    cells = {point.cells for curve in found for point in curve.points}
+    if cells != {1}:
+        axes.annotate(
+            "bars: sample deviation over draws and seeds",
+            (0.99, 0.01),
+            xycoords="axes fraction",
+            ha="right",
+            fontsize=7,
+        )
     axes.grid(alpha=0.3)
     figure.legend(loc="outside right upper", fontsize="small", frameon=False)
     figures.save(figure, path)

@@ -607,7 +607,8 @@ def write(found: Sequence[Finding], path: Path) -> None:
 
 def check(found: Sequence[Finding], path: Path) -> None:
     """Raise PublishedError where a page has other findings than these."""
-    if path.read_text(encoding="utf8") != _marked(found, path):
+    marked = _marked(found, path)
+    if path.read_text(encoding="utf8") != marked:
         raise PublishedError(
             f"{path}: its list of disagreements is not what the papers' files say. "
             f"Write it anew: cdner published --write {path}."
@@ -619,6 +620,8 @@ def _marked(found: Sequence[Finding], path: Path) -> str:
         old = path.read_text(encoding="utf8")
     except OSError as error:
         raise PublishedError(f"{path}: the page cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        raise PublishedError(f"{path}: this is no page of text ({error}); name a Markdown page in UTF-8.") from None
     if not _MARKS.search(old):
         raise PublishedError(f"{path}: there is no `<!-- cdner published -->` ... `<!-- end -->` in it; add the marks.")
     return _MARKS.sub(lambda m: f"{m[1]}{page(found)}\n{m[3]}", old)

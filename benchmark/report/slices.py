@@ -240,9 +240,9 @@ def _short(sources: str) -> str:
     """Return sources as a heading has room for: the other targets of a plan are not named.
 
     >>> _short("conll2003+others of ai, politics, science")
-    'conll2003+others'
+    'conll2003 + others'
     """
-    return re.sub(r"\bothers of [^+]*", "others", sources)
+    return re.sub(r"\bothers of [^+]*", "others", sources).replace("+", " + ")
 
 
 def _wrapped(text: str, width: float) -> str:
@@ -308,16 +308,19 @@ def _tallest(columns: Sequence[Sequence[float]]) -> float:
 
 
 def _legend(figure: Any, title: str, looks: Mapping[str, Any], *, joined: bool) -> None:
-    """Put a title and the variants above the panels, with their lines where points are joined."""
+    """Put a title and the variants above the panels, in room of their own, with their lines where points are joined."""
     from matplotlib.lines import Line2D
 
     plain = {"markeredgecolor": "black", "markeredgewidth": 0.5, "markersize": 5, "linewidth": 1.2}
     lines = {} if joined else {"linestyle": "none"}
     handles = [Line2D([], [], label=name, **{**plain, **look, **lines}) for name, look in looks.items()]
-    columns = int(figure.get_figwidth() / (0.55 + 0.085 * max(map(len, looks))))
+    columns = int(figure.get_figwidth() / (0.55 + 0.075 * max(map(len, looks))))
+    columns = max(1, min(len(looks), columns))
+    tall = 0.17 * math.ceil(len(looks) / columns)
+    figure.set_figheight(figure.get_figheight() + tall + 0.16 * title.count("\n"))
     figure.legend(
-        handles=handles, loc="outside upper center", ncols=max(1, min(len(looks), columns)), fontsize=8, frameon=False,
-        title=title, title_fontsize=9,
+        handles=handles, loc="outside upper center", ncols=columns, fontsize=8, frameon=False, title=title,
+        title_fontsize=9,
     )  # fmt: skip
 
 
@@ -359,11 +362,12 @@ def _draw_buckets(panels: list[list[SliceRow]], looks: Mapping[str, Any]) -> Any
     for own, panel in zip(axes, panels, strict=True):
         names = [name for name in dict.fromkeys(row.bucket for row in panel) if name is not None]
         gold = {row.bucket: row.gold for row in panel if row.gold is not None}
-        for number, (variant, look) in enumerate(looks.items()):
+        variants = [name for name in looks if any(row.variant == name for row in panel)]
+        for number, variant in enumerate(variants):
             line = [row for row in panel if row.variant == variant and row.bucket is not None]
-            across = [names.index(row.bucket or "") + _shift(number, len(looks)) for row in line]
+            across = [names.index(row.bucket or "") + _shift(number, len(variants)) for row in line]
             style = {} if by.endswith("length") else {"linestyle": "none"}
-            _points(own, across, [row.f1 or 0.0 for row in line], look, yerr=_deviations(line), **style)
+            _points(own, across, [row.f1 or 0.0 for row in line], looks[variant], yerr=_deviations(line), **style)
         for n in range(1, len(names)):
             own.axvline(n - 0.5, color="0.85", linewidth=0.6, zorder=0)
         own.grid(False, axis="x")

@@ -463,7 +463,7 @@ def _groups(status: Status) -> dict[tuple[str, Place], Counter[str]]:
 
 
 def grids(status: Status, width: int) -> list[Table]:
-    """Return variants by transfers, as many tables as `width` asks for."""
+    """Return variants by transfers, as many tables as `width` asks for; a table has no row without a field."""
     groups = _groups(status)
     variants = list(dict.fromkeys(variant for variant, _ in groups))
     places = list(dict.fromkeys(place for _, place in groups))
@@ -478,12 +478,13 @@ def grids(status: Status, width: int) -> list[Table]:
         for place in places
     }
     tables = []
-    for block in _blocks(places, widths, width - first - 2):
+    asked = {place: {v for v in variants if (v, place) in groups} for place in places}
+    for block in _blocks(places, widths, asked, width - first - 2):
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
         table.add_column("variant", no_wrap=True)
         for place in block:
             table.add_column(Text(heads[place]), no_wrap=True, vertical="bottom")
-        for variant in variants:
+        for variant in (v for v in variants if any(v in asked[place] for place in block)):
             fields = [field_of(groups.get((variant, place), Counter())) for place in block]
             table.add_row(Text(shortened(variant, first)), *fields)
         tables.append(table)
@@ -522,12 +523,18 @@ def field_of(states: Mapping[str, int]) -> Text:
     return line
 
 
-def _blocks(places: Sequence[Place], widths: Mapping[Place, int], room: int) -> Iterator[list[Place]]:
-    """Yield columns in their order, as many at a time as there is room for, at least one."""
+def _blocks(
+    places: Sequence[Place], widths: Mapping[Place, int], asked: Mapping[Place, set[str]], room: int
+) -> Iterator[list[Place]]:
+    """Yield columns in their order, as many at a time as there is room for, at least one.
+
+    asked   the variants of each column: columns that have none in common are not of one block
+    """
     block: list[Place] = []
     taken = 0
     for place in places:
-        if block and taken + widths[place] + 2 > room:
+        apart = block and not any(asked[place] & asked[other] for other in block)
+        if block and (apart or taken + widths[place] + 2 > room):
             yield block
             block, taken = [], 0
         block.append(place)

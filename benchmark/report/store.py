@@ -37,8 +37,12 @@ def render_prunable(found: Any, console: Console) -> None:
     """Print what no board needs (`benchmark.run.upkeep.Prunable`)."""
     from benchmark.run.upkeep import size_of
 
+    by_reason: dict[str, list[str]] = {}
     for line in found.unread:
-        told = f"cannot be planned now, so all that it needed when it last ran is kept: {line}"
+        board, _, reason = line.partition(": ")
+        by_reason.setdefault(reason, []).append(board)
+    for reason, boards in by_reason.items():
+        told = f"cannot be planned now, so all that was needed when it last ran is kept: {', '.join(boards)}: {reason}"
         console.print(Text(told), soft_wrap=True)
     if not found.paths:
         console.print("there is nothing that no board needs")

@@ -12,7 +12,7 @@ import methods
 from benchmark.corpus.card import find_cards
 from benchmark.corpus.corpus import Corpus, Split, load
 from benchmark.corpus.transfer import Spec, Transfer, build
-from benchmark.errors import CdnerError, RecordError, UnknownName, Unsupported, nearest
+from benchmark.errors import CdnerError, FetchError, RecordError, UnknownName, Unsupported, nearest
 from benchmark.run import annotation, curves
 from benchmark.run import record as records
 from benchmark.run.failure import PASSING
@@ -136,11 +136,20 @@ def gold_of(transfer: Transfer, test: Split) -> str:
 
 
 def corpus_reader() -> Any:
-    """Return a function like `corpus.load` that reads each corpus once."""
+    """Return a function like `corpus.load` that reads each corpus once, and looks once for one that is not here."""
 
     @cache
+    def found(name: str, data: Path | None, cards: tuple[Path, ...], dev: str) -> Corpus | FetchError:
+        try:
+            return load(name, data=data, cards=cards, dev=dev)
+        except FetchError as error:
+            return error
+
     def read(name: str, data: Path | None = None, cards: tuple[Path, ...] = (), dev: str = "card") -> Corpus:
-        return load(name, data=data, cards=cards, dev=dev)
+        corpus = found(name, data, cards, dev)
+        if isinstance(corpus, FetchError):
+            raise corpus.with_traceback(None)
+        return corpus
 
     return read
 

@@ -257,6 +257,8 @@ def _transfers(
             "after another."
         )
     if "target" in top:
+        if isinstance(top["target"], list):
+            raise PlanError(f"{where}, target is {short(top['target'])}, expected text; of several, say `targets`.")
         targets = [text(top["target"], f"{where}, target")]
     else:
         key = "targets" if "targets" in top else "chain"
@@ -387,6 +389,8 @@ def _regime(value: Any, where: str) -> tuple[str, float | None]:
         if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not math.isfinite(amount):
             raise PlanError(f"{where}: the amount of {word} is {short(amount)}, expected a number.")
         return word, float(amount)
+    if (of := _limited(value)) is not None:
+        raise PlanError(f"{where}, regime is {short(value)}; write `regime: {{{of}: {value.partition('-')[2]}}}`.")
     word = choice(value, f"{where}, regime", REGIMES)
     if word in LIMITED:
         raise PlanError(f"{where}: the regime {word} needs an amount; write `regime: {{{word}: {EXAMPLES[word]}}}`.")
@@ -415,6 +419,12 @@ def choice(value: Any, where: str, options: tuple[str, ...]) -> str:
     if value not in options:
         raise PlanError(f"{where} is {short(value)}.{nearest(value, options)} There are: {', '.join(options)}.")
     return str(value)
+
+
+def _limited(value: Any) -> str | None:
+    """Return the limited regime of which a text is the label, as tables have it: `fraction` of `fraction-0.01`."""
+    word, dash, amount = value.partition("-") if isinstance(value, str) else ("", "", "")
+    return word if word in LIMITED and dash and amount.replace(".", "", 1).isdecimal() else None
 
 
 def text(value: Any, where: str) -> str:

@@ -137,7 +137,9 @@ def test_where_there_is_none_the_ways_out_are_told(pinned, tmp_path):
     assert "CDNER_KNOWLEDGE naming a folder that holds quay.json" in str(refused.value)
     with pytest.raises(DataError) as refused:
         locate_knowledge(domain(TRAIN).card, tmp_path)
-    assert str(refused.value) == "quay.yaml: quay names no explanations (`knowledge`); name a file of them."
+    assert (
+        str(refused.value) == "quay.yaml: quay names no explanations (`knowledge`); name a file of them: --file FILE."
+    )
 
 
 def test_a_target_has_the_explanations_of_what_it_shows(pinned, tmp_path):

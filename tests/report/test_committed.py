@@ -39,3 +39,7 @@ def test_a_page_without_marks_is_refused(tmp_path):
     assert str(caught.value) == (
         f"{page}: there is no `<!-- cdner table small -->` ... `<!-- end -->` in it; add the marks."
     )
+    page.write_bytes(b"\xf9\x00")
+    for use in (committed.write, committed.check):
+        with pytest.raises(RecordError, match=r"README.md: this is no page of text \("):
+            use("small", tmp_path, [], [page])

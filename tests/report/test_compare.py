@@ -201,7 +201,7 @@ def test_an_untested_column_has_nothing_bold_beside_tested_ones():
 def test_what_may_be_noise_is_said_to_be_that_with_what_would_have_been_found():
     _, second = words(compare("one", "two", *board({"one": 0.6, "two": 0.6}, targets=("ai",)))).split("\n")
 
-    assert second.startswith("Nowhere more than noise: ai; four times of five, a true difference of ")
+    assert second.startswith("On no target alone more than noise: ai; four times of five, a true difference of ")
     assert second.endswith(" would have been found.")
 
 

@@ -1,5 +1,7 @@
 """Learning curves over added data."""
 
+from pathlib import Path
+
 import pytest
 from fake_records import Planned, scored
 
@@ -56,13 +58,27 @@ def test_curves_are_printed_as_a_table():
   variant    added            0%           10%           50%    best at
 ---------  -------  ------------  ------------  ------------  ---------
    tagger   random  52.00 ± 1.00  54.00 ± 1.00  53.00 ± 1.00        10%
-   tagger  similar  52.00 ± 1.00  57.00 ± 1.00             –        10%"""
+   tagger  similar  52.00 ± 1.00  57.00 ± 1.00             –        10%
+
+mean F1 ± sample deviation over 3 draws and seeds, by the share of the other domains' train added"""
     )
 
 
 def test_without_added_data_there_is_no_curve():
     with pytest.raises(CdnerError, match="there is no number with added data on movie"):
         curves(found(), "movie")
+
+
+def test_curves_differ_in_marker_and_stand_beside_each_other(monkeypatch):
+    figures = []
+    monkeypatch.setattr("benchmark.report.figures.save", lambda figure, path: figures.append(figure))
+    draw(curves(found(), "ai"), "a board", Path("ai.png"))
+
+    [axes] = figures[0].axes
+    random, similar = (container.lines[0] for container in axes.containers)
+    assert (random.get_marker(), similar.get_marker()) == ("o", "s")
+    assert 0 < abs(random.get_xdata()[0] - similar.get_xdata()[0]) < 5
+    assert [text.get_text() for text in axes.texts] == ["bars: sample deviation over draws and seeds"]
 
 
 @pytest.mark.parametrize("end", FILES)

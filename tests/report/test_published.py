@@ -376,6 +376,10 @@ def test_a_page_that_lists_something_else_is_refused(tmp_path, capsys):
     )
     assert main(["published", "--write", str(page), "--check", str(page)]) == 0
 
+    page.write_bytes(b"\xf9\x00")
+    assert main(["published", "--check", str(page)]) == 1
+    assert f"cdner: {page}: this is no page of text (" in capsys.readouterr().err
+
     page.write_text("no marks\n")
     assert main(["published", "--check", str(page)]) == 1
     assert "there is no `<!-- cdner published -->` ... `<!-- end -->` in it; add the marks." in capsys.readouterr().err

@@ -433,11 +433,23 @@ def test_the_legend_is_above_the_panels_and_no_heading_is_cut_off(monkeypatch, b
         assert heading.x1 <= figure.bbox.x1
 
 
+def test_many_variants_leave_panels_their_height_and_a_panels_own_stand_in_its_middle(monkeypatch):
+    names = [f"variant-{n}-of-a-long-name" for n in range(12)]
+    many = [counted(Planned(name, "ai"), 40 + n) for n, name in enumerate(names)]
+    other = [counted(Planned("alone", "ai", sources=("conll2003", "music"), order="merge"), 30)]
+    figure = drawn(monkeypatch, [*many, *other], "seen")
+
+    inches = [axes.get_position().height * figure.get_figheight() for axes in figure.axes]
+    assert min(inches) > 1.0
+    points = [line for line in figure.axes[1].lines if line.get_marker() in slices.figures.MARKERS]
+    assert [float(x) for line in points for x in line.get_xdata()] == pytest.approx(range(len(points[0].get_xdata())))
+
+
 def test_a_heading_names_no_other_targets(monkeypatch):
     others = Planned("a", "ai", sources=("conll2003", "others of ai, politics, science"), order="merge")
     figure = drawn(monkeypatch, [*MANY, counted(others)], "seen")
 
-    assert [axes.get_title().replace("\n", " ") for axes in figure.axes][-1] == "ai: from conll2003+others, merge"
+    assert [axes.get_title().replace("\n", " ") for axes in figure.axes][-1] == "ai: from conll2003 + others, merge"
 
 
 def test_text_in_a_pdf_is_text_that_publishers_take(tmp_path):

@@ -484,6 +484,25 @@ def test_transfers_of_one_target_have_columns_of_their_own(tmp_path):
     ]
 
 
+def test_columns_of_other_variants_are_a_table_of_their_own_without_empty_rows(tmp_path):
+    cells = [Planned("tagger", "ai"), Planned("merged", "ai", sources=("conll2003", "music")), Planned("crf", "ai")]
+    lines = [line.rstrip() for line in shown(Harbour(tmp_path, cells).status(), 120).splitlines()]
+
+    assert lines[2:13] == [
+        "         ai",
+        "variant  from conll2003",
+        "───────────────────────",
+        "tagger   1 waiting",
+        "crf      1 waiting",
+        "",
+        "         ai",
+        "variant  from conll2003+music",
+        "─────────────────────────────",
+        "merged   1 waiting",
+        "",
+    ]
+
+
 @pytest.mark.parametrize("width", [20, 40, 80, 120])
 def test_a_wide_board_is_shown_in_parts_that_fit(tmp_path, width):
     cells = [Planned(v, f"target{t}") for v in ("tagger", "a-variant-of-a-very-long-name-indeed") for t in range(12)]

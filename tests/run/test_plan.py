@@ -1,5 +1,6 @@
 """A plan's cells, and every way in which a plan is refused."""
 
+import re
 import textwrap
 from dataclasses import fields
 from pathlib import Path
@@ -8,11 +9,20 @@ import pytest
 
 import methods
 from benchmark.corpus.card import find_cards
+from benchmark.corpus.transfer import DEVS, ORDERS, REGIMES, SELECTS, Annotation, Auxiliary
 from benchmark.errors import CdnerError, PlanError, UnknownName
 from benchmark.models import backbones
 from benchmark.paths import shipped_boards
 from benchmark.run.cells import find_cell, plan_cells
-from benchmark.run.plan import boards, find_board, read_board
+from benchmark.run.plan import (
+    BOARD_KEYS,
+    BUDGET_KEYS,
+    TRANSFER_KEYS,
+    VARIANT_KEYS,
+    boards,
+    find_board,
+    read_board,
+)
 
 VARIANTS = "variants:\n  tagger: {method: tagger}\n"
 TRANSFERS = "transfers:\n  - {sources: [conll2003], targets: [ai]}\n"
@@ -33,6 +43,16 @@ def board(tmp_path):
         return str(folder)
 
     return write
+
+
+def test_the_page_about_plans_has_every_key_and_its_example_is_one(board):
+    page = (Path(__file__).parents[2] / "docs" / "plans.md").read_text(encoding="utf8")
+    [example] = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+
+    assert len(names(board(example))) == 12 + 12
+    nested = [f.name for of in (Auxiliary, Annotation) for f in fields(of)]
+    for key in (*BOARD_KEYS, *VARIANT_KEYS, *TRANSFER_KEYS, *BUDGET_KEYS, *nested, *REGIMES, *ORDERS, *SELECTS, *DEVS):
+        assert re.search(rf"`[^`]*\b{key}\b[^`]*`", page), key
 
 
 def names(folder: str) -> list[str]:
@@ -446,7 +466,9 @@ SOURCE = "sources: [conll2003], targets: [ai]"
         ("{target: ai, targets: [ai]}", "transfer 1 needs one of `targets`, a list of corpora; `target`, one; `chain`, several that are learned one after another."),
         ("{sources: [conll2003], chain: ai}", "transfer 1, chain is 'ai', expected a list of names, such as [ai, politics]."),
         ("{sources: [conll2003], targets: [ai], evaluate: [conl2003]}", f"transfer 1: there is no corpus 'conl2003'. Did you mean 'conll2003'? There are: {CORPORA}."),
-        ("{target: [ai]}", "transfer 1, target is ['ai'], expected text."),
+        ("{target: [ai]}", "transfer 1, target is ['ai'], expected text; of several, say `targets`."),
+        ("{targets: [ai], regime: fraction-0.01}", "transfer 1, regime is 'fraction-0.01'; write `regime: {fraction: 0.01}`."),
+        ("{targets: [ai], regime: shots-5}", "transfer 1, regime is 'shots-5'; write `regime: {shots: 5}`."),
         ("{targets: ai}", "transfer 1, targets is 'ai', expected a list of names, such as [ai, politics]."),
         ("{targets: []}", "transfer 1, targets is [], expected a list of names, such as [ai, politics]."),
         ("{targets: [ai, ai]}", "transfer 1, targets names one twice: ai, ai."),

@@ -11,8 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from rich.console import Console
 
 from benchmark.errors import RecordError, StoreError
+from benchmark.report.store import render_prunable
 from benchmark.run import record as records
 from benchmark.run import store as stores
 from benchmark.run import upkeep
@@ -20,6 +22,7 @@ from benchmark.run.cells import plan_cells
 from benchmark.run.plan import read_board
 from benchmark.run.stage import Stage
 from benchmark.run.store import Store
+from benchmark.run.upkeep import Prunable
 
 NEWS, FILM, SKY = "demo-news", "demo-cinema", "demo-astronomy"
 DIRECT = {"sources": [NEWS], "targets": [FILM], "regime": "supervised"}
@@ -611,8 +614,30 @@ def test_prune_keeps_what_a_board_needed_that_cannot_be_planned_now(alone, play,
     code, printed, _ = cdner("store", "prune", "--yes")
 
     assert code == 0
-    assert f"cannot be planned now, so all that it needed when it last ran is kept: {far}: " in printed
+    assert f"cannot be planned now, so all that was needed when it last ran is kept: {far}: " in printed
     assert stored(play) == both > keys(ran)
+
+
+def test_prune_tells_a_reason_once_with_all_boards_that_have_it(capsys):
+    found = Prunable(unread=["/a/one: ai: it is not here", "/a/two: ai: it is not here", "/a/three: no plan"])
+    render_prunable(found, Console(width=200))
+
+    assert capsys.readouterr().out.splitlines() == [
+        "cannot be planned now, so all that was needed when it last ran is kept: /a/one, /a/two: ai: it is not here",
+        "cannot be planned now, so all that was needed when it last ran is kept: /a/three: no plan",
+        "there is nothing that no board needs",
+    ]
+
+
+def test_prune_says_nothing_of_a_board_that_never_ran_on_this_store(alone, play, cdner):
+    play()
+    here = play.root / "results" / "new"
+    here.mkdir(parents=True)
+    (here / "plan.yaml").write_text("variants: {")
+    code, printed, _ = cdner("store", "prune", "--dry-run")
+
+    assert code == 0
+    assert str(here) not in printed
 
 
 def test_prune_keeps_what_one_board_needs_and_another_needed_once(alone, play, cdner):

@@ -13,14 +13,9 @@ from benchmark.run.engines import make
 from benchmark.run.local import LocalEngine
 from benchmark.run.stage import Stage
 from benchmark.run.store import Store
-from benchmark.work import Work
 from tests.raynodes import VARIABLES, Nodes
+from tests.speed.naps import nap
 from tests.speed.stages import a_stage
-
-
-def nap(work: Work, *, seconds: float, number: int) -> None:
-    """Sleep."""
-    time.sleep(seconds)
 
 
 def run_all(engine: Engine, store: Store, stages: list[Stage], at_once: int) -> float:
