@@ -13,6 +13,16 @@ def table(found: Mapping[str, Statistics]) -> str:
         [name, s.texts, s.explanations, s.strange, s.negative, s.mentions, s.tokens, *s.rates.values()]
         for name, s in found.items()
     ]
-    rates = list(next(iter(found.values())).rates)
-    heads = ["corpus", "texts", "explanations", "of no mention", "negative", "mentions of train", "tokens", *rates]
-    return tabulate(rows, heads, tablefmt="simple", floatfmt=".2f")
+    rates = [name.replace(" a ", "\na ").replace("fail ", "fail\n") for name in next(iter(found.values())).rates]
+    heads = [
+        "corpus",
+        "texts",
+        "expla-\nnations",
+        "of no\nmention",
+        "nega-\ntive",
+        "mentions\nof train",
+        "tokens",
+        *rates,
+    ]
+    notes = "mentions of train: of each sentence, type and text once; tokens between blanks"
+    return f"{tabulate(rows, heads, tablefmt='simple', floatfmt='.2f')}\n\n{notes}"
