@@ -14,15 +14,6 @@ def table(found: Mapping[str, Statistics]) -> str:
         for name, s in found.items()
     ]
     rates = [name.replace(" a ", "\na ").replace("fail ", "fail\n") for name in next(iter(found.values())).rates]
-    heads = [
-        "corpus",
-        "texts",
-        "expla-\nnations",
-        "of no\nmention",
-        "nega-\ntive",
-        "mentions\nof train",
-        "tokens",
-        *rates,
-    ]
+    heads = ["corpus", "texts", "explained", "of no\nmention", "negative", "mentions\nof train", "tokens", *rates]
     notes = "mentions of train: of each sentence, type and text once; tokens between blanks"
     return f"{tabulate(rows, heads, tablefmt='simple', floatfmt='.2f')}\n\n{notes}"
