@@ -43,15 +43,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         reader: Parser = getattr(chosen, "reader", top)
         reader.refuse(unknown)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, interrupt)
-        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
-            signal.signal(signal.SIGHUP, interrupt)
     if not hasattr(chosen, "command"):
-        parser().print_help()
+        top.print_help()
         return USAGE_ERROR
     try:
-        return int(chosen.command(chosen))
+        with interruptible():
+            return int(chosen.command(chosen))
     except CdnerError as error:
         tell(str(error))
         return 1
@@ -71,6 +68,22 @@ def tell(text: str) -> None:
     from benchmark.redact import redact
 
     print(f"cdner: {redact(text)}", file=sys.stderr)  # noqa: T201
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP but under nohup, end what runs as Ctrl-C does; in the end they are what they were."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before[signal.SIGTERM] = signal.signal(signal.SIGTERM, interrupt)
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+            before[signal.SIGHUP] = signal.signal(signal.SIGHUP, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # else it was set by no Python code
+                signal.signal(number, handler)
 
 
 def interrupt(*_: object) -> NoReturn:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -196,6 +197,14 @@ def test_no_command_at_all_prints_help_and_is_a_wrong_call(capsys):
 )
 def test_a_wrong_call_is_told_in_two_lines(capsys, arguments, message):
     assert call(capsys, *arguments) == (2, "", message)
+
+
+def test_a_command_leaves_signals_as_they_were(capsys):
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+
+    assert call(capsys, "list")[0] == 0
+    assert call(capsys, "card", "no-such")[0] == 1
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
 
 
 @pytest.mark.parametrize(("options", "ends"), [([], False), (["--keep-going"], False), (["--fail-fast"], True)])
