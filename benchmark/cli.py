@@ -17,6 +17,7 @@ from benchmark.errors import CdnerError, EngineError, FetchError, StoreError, ne
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from benchmark.corpus.card import Card
     from benchmark.corpus.knowledge import Explained
     from benchmark.run.cells import Planned
     from benchmark.run.engine import Engine
@@ -175,6 +176,7 @@ def distances(chosen: argparse.Namespace) -> int:
 def lint(chosen: argparse.Namespace) -> int:
     """Read corpora, refuse what cannot be believed, and report what would make a number lie."""
     from benchmark.corpus.card import find_cards, load_card
+    from benchmark.corpus.fetch import given_folder
     from benchmark.corpus.lint import lint as check
     from benchmark.corpus.lint import render
 
@@ -182,16 +184,14 @@ def lint(chosen: argparse.Namespace) -> int:
     cards, folder = card_folders(chosen), data_folder(chosen)
     known = find_cards(cards)
     source = chosen.source or (chosen.corpus[0] if len(chosen.corpus) > 1 else None)
-    for name in (*chosen.corpus, *([source] if source else [])):
-        if name not in known:
-            load_card(name, cards)  # says so
-    if folder is not None and not folder.is_dir():
-        raise FetchError(f"{folder}: there is no such data folder. Mend --data or CDNER_DATA.")
+    for name in {*chosen.corpus, *filter(None, [source])} - {*known}:
+        load_card(name, cards)  # says that there is none
+    given_folder(folder)
     for number, name in enumerate(chosen.corpus or known):
         if number:
             say("")
         try:
-            say(render(check(name, data=data_folder(chosen), cards=cards, source=source if source != name else None)))
+            say(render(check(name, data=folder, cards=cards, source=source if source != name else None)))
         except CdnerError as error:
             say(f"{name}: {'not here' if isinstance(error, FetchError) else 'refused'}")
             source = None if source == name else source
@@ -1177,13 +1177,9 @@ def show(chosen: argparse.Namespace) -> int:
 
 def show_cases(chosen: argparse.Namespace) -> int:
     """Print sentences on which two cells differ, with the nearest explanations that one of them has read."""
-    from benchmark import paths
-    from benchmark.corpus import knowledge as explained
     from benchmark.corpus.corpus import load_split
     from benchmark.report import cases
-    from benchmark.run.cell_texts import read_by
     from benchmark.run.record import predictions_path
-    from benchmark.run.store import Store
     from benchmark.score.protocols import Gold, read_predictions, relabel
 
     if chosen.against is None or chosen.name != "cases":
@@ -1210,24 +1206,35 @@ def show_cases(chosen: argparse.Namespace) -> int:
         gold = relabel(gold, tested.general)
     said = [read_predictions(predictions_path(board.folder, cell.name)) for board, cell, _ in sides]
     every = cases.cases(gold, *said)
-    published: list[Explained] = []
-    readers: list[str] = []
-    if chosen.explanations and tested.card.knowledge is not None:
-        try:
-            train = load_split(tested.card, "train", data_folder(chosen))
-            published, _ = explained.shown(explained.published(tested.card, data_folder(chosen)), train)
-        except FetchError as error:
-            tell(f"without published explanations: {error}")
-    known = list(published)
-    if chosen.explanations:
-        store = Store.open(paths.store_folder())
-        read = [read_by(item, published, store) for _, _, item in sides]
-        readers = [str(number) for number, of in enumerate(read, 1) if of]
-        known = list(dict.fromkeys(each for of in read for each in of)) or known
+    known, readers = explanations_of([item for _, _, item in sides], tested.card, chosen)
     found = cases.explained(every[: chosen.limit], known, chosen.explanations)
     names = {key: kind.name for key, kind in tested.card.types.items()}
     say(cases.render(found, (one.name, other.name), names, len(every), readers))
     return 0
+
+
+def explanations_of(
+    cells: "list[Planned]", card: "Card", chosen: argparse.Namespace
+) -> "tuple[list[Explained], list[str]]":
+    """Return what cells have read, and the numbers of those that did; where none has, what is published of train."""
+    from benchmark import paths
+    from benchmark.corpus import knowledge as explained
+    from benchmark.corpus.corpus import load_split
+    from benchmark.run.cell_texts import read_by
+    from benchmark.run.store import Store
+
+    published: list[Explained] = []
+    if not chosen.explanations:
+        return published, []
+    if card.knowledge is not None:
+        try:
+            train = load_split(card, "train", data_folder(chosen))
+            published, _ = explained.shown(explained.published(card, data_folder(chosen)), train)
+        except FetchError as error:
+            tell(f"without published explanations: {error}")
+    read = [read_by(cell, published, Store(paths.store_folder())) for cell in cells]
+    readers = [str(number) for number, found in enumerate(read, 1) if found]
+    return list(dict.fromkeys(one for found in read for one in found)) or published, readers
 
 
 def texts_in(folder: Path) -> list[Path]:

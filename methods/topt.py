@@ -29,7 +29,7 @@ from typing import Any, Literal
 from benchmark.corpus import knowledge
 from benchmark.corpus.card import load_card
 from benchmark.corpus.corpus import Split
-from benchmark.corpus.knowledge import BOILERPLATE, NEGATIVE, Explained
+from benchmark.corpus.knowledge import BOILERPLATE, NEGATIVE, Explained, Learned
 from benchmark.corpus.transfer import Domain, Transfer, shows_all
 from benchmark.errors import PlanError, Unsupported
 from benchmark.llm import model as models
@@ -269,17 +269,17 @@ class _Stages:
     def __init__(self, method: Topt, transfer: Transfer, s: Settings, seed: int) -> None:
         self.transfer, self.s, self.seed = transfer, s, seed
         self.target, self.backbone = transfer.target, method.find(s.backbone, s.revision)
-        self.told = ""  # how many of all explanations are learned from
 
     def pretrained(self) -> Stage | None:
         """Return the model that has filled in masked spans of the target's knowledge; None without any."""
         s, name = self.s, self.s.knowledge.replace("{target}", self.target.name)
         if name == "none":
             return None
-        text = None
+        text, told = None, name
         splits: list[Split] = []
         if s.of_mentions:
-            splits = [self.explanations(name), *self.mixed()]
+            own, told = self.explanations(name)
+            splits = [own, *self.mixed()]
         else:
             text = find_text(name, "knowledge", WORDS)
         recipe = Recipe(
@@ -289,7 +289,7 @@ class _Stages:
         words = sum(split.n_words for split in splits) or 100_000
         return Stage(
             pretrain,
-            title=f"{self.target.name} ({s.backbone}, masked spans of {self.told}{name}) seed {self.seed}",
+            title=f"{self.target.name} ({s.backbone}, masked spans of {told}) seed {self.seed}",
             size=float(s.mask_epochs * s.masks * words),
             backbone=self.backbone,
             texts=tuple(splits),
@@ -299,7 +299,7 @@ class _Stages:
             seed=self.seed,
         )
 
-    def explanations(self, name: str) -> Split:
+    def explanations(self, name: str) -> Learned:
         """Return the explanations of the mentions that the target's train shows, as text.
 
         Raises Unsupported where it shows none.
@@ -307,16 +307,12 @@ class _Stages:
         target, s, spec = self.target, self.s, self.transfer.spec
         if name == "generate":
             if target.train.mentions:
-                return Made(target.name, knowledge.SPLIT, (), self.explaining())
+                return Learned(Made(target.name, knowledge.SPLIT, (), self.explaining()), name)
             raise Unsupported(f"{spec.regime} shows no mention of {target.name} to explain; say `knowledge: none`.")
-        if name == "published":
-            learned = knowledge.of_target(target, self.transfer.data)
-        else:
-            learned = knowledge.of_file(
-                target, name, full=shows_all(self.transfer), negative=s.negative, boilerplate=s.boilerplate
-            )
-        self.told = f"{learned.told} in " if learned.told else ""
-        return learned.split
+        return knowledge.learned(
+            target, name, data=self.transfer.data, full=shows_all(self.transfer), negative=s.negative,
+            boilerplate=s.boilerplate,
+        )  # fmt: skip
 
     def explaining(self) -> Stage:
         """Return the stage that asks a language model for explanations."""

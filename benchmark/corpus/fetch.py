@@ -39,12 +39,18 @@ def locate_knowledge(card: Card, data: Path | None = None) -> Path:
     return _located(card, "knowledge", card.knowledge, data)
 
 
-def _located(card: Card, split: str, source: SourceFile, data: Path | None) -> Path:
-    if source.embedded:
-        return _embedded(card, source, split)
+def given_folder(data: Path | None) -> Path | None:
+    """Return the folder of the user's corpora, if one is named. Raises FetchError where it is not there."""
     folder = paths.data_folder(data)
     if folder and not folder.is_dir():
         raise FetchError(f"{folder}: there is no such data folder. Mend --data or CDNER_DATA.")
+    return folder
+
+
+def _located(card: Card, split: str, source: SourceFile, data: Path | None) -> Path:
+    if source.embedded:
+        return _embedded(card, source, split)
+    folder = given_folder(data)
     if folder and source.path and (given := folder / source.path).is_file():
         other = " Without --data and CDNER_DATA it is downloaded." if source.url else ""
         return _checked(given, source, f"Put the right file there.{other}")

@@ -213,10 +213,25 @@ def sentences(text: str) -> list[str]:
 
 
 class Learned(NamedTuple):
-    """Explanations as text to learn from, and in words how many of all are in it; "" where all are."""
+    """Explanations as text to learn from, and what to call them: with how many of all are in it, where not all are."""
 
     split: Split
-    told: str
+    title: str
+
+
+def learned(
+    target: Domain,
+    name: str,
+    *,
+    data: Path | None = None,
+    full: bool,
+    negative: Sequence[str] = NEGATIVE,
+    boilerplate: Sequence[str] = BOILERPLATE,
+) -> Learned:
+    """Return the explanations of what a target's train shows: `published` ones, or those of a file (`of_file`)."""
+    if name == "published":
+        return of_target(target, data)
+    return of_file(target, name, full=full, negative=negative, boilerplate=boilerplate)
 
 
 def of_target(target: Domain, data: Path | None = None) -> Learned:
@@ -226,7 +241,7 @@ def of_target(target: Domain, data: Path | None = None) -> Learned:
     """
     if target.card.knowledge is None:
         raise Unsupported(f"no explanations of {target.name} are published: its card names none.")
-    return explaining(target, published(target.card, data))
+    return _learned(target, published(target.card, data), "published")
 
 
 def of_file(
@@ -256,17 +271,14 @@ def of_file(
         )
     if found and not kept:
         raise Unsupported(f"{name}: each of {len(found):,} explanations has a phrase of `negative`: none explains.")
-    return explaining(target, kept, len(found))
+    return _learned(target, kept, name, len(found))
 
 
-def explaining(target: Domain, found: Sequence[Explained], of: int | None = None) -> Learned:
-    """Return the explanations of what a target's train shows, as text; they are left of so many.
-
-    Raises Unsupported where there are none.
-    """
+def _learned(target: Domain, found: Sequence[Explained], name: str, of: int | None = None) -> Learned:
+    """Return the explanations of what a target's train shows, as text; they are left of so many, by default all."""
     kept, _ = shown(found, target.train)
     if not kept:
         raise Unsupported(f"no mention of {target.name} that train shows here is explained.")
     every = len(found) if of is None else of
-    told = f"{len(kept):,} of {every:,}" if len(kept) < every else ""
-    return Learned(as_split(target.name, kept), told)
+    share = f"{len(kept):,} of {every:,} in " if len(kept) < every else ""
+    return Learned(as_split(target.name, kept), f"{share}{name}")

@@ -1,6 +1,6 @@
 """Domain-adaptive pre-training in the plan of any method that starts from an encoder."""
 
-from benchmark.corpus.knowledge import of_file, of_target
+from benchmark.corpus.knowledge import learned
 from benchmark.corpus.transfer import Transfer, shows_all, words_only
 from benchmark.errors import Unsupported
 from benchmark.models.backbones import Backbone
@@ -27,17 +27,15 @@ def adapting(
         raise Unsupported("the LSTM has no sub-words to mask, so there is no DAPT for it; choose another encoder.")
     target = transfer.target
     own = [target.train, *([target.dev] if target.dev is not None else [])] if dapt == "target" else []
-    name, told = dapt.replace("{target}", target.name), ""
+    name = told = dapt.replace("{target}", target.name)
     if name == "published" or name.endswith(".json"):
-        learned = (
-            of_target(target, transfer.data) if name == "published" else of_file(target, name, full=shows_all(transfer))
-        )
-        own, told = [learned.split], f"{learned.told} in " if learned.told else ""
+        split, told = learned(target, name, data=transfer.data, full=shows_all(transfer))
+        own = [split]
     texts = [words_only(split) for split in own]
     text = None if texts else find_text(name)
     return Stage(
         adapt,
-        title=f"{backbone.name} on {told}{dapt if text is None else text.name} of {target.name} seed {seed}",
+        title=f"{backbone.name} on {told if text is None else text.name} of {target.name} seed {seed}",
         size=float(epochs * (sum(x.n_words for x in texts) or 100_000)),
         backbone=backbone,
         texts=tuple(texts),

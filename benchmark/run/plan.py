@@ -389,8 +389,8 @@ def _regime(value: Any, where: str) -> tuple[str, float | None]:
         if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not math.isfinite(amount):
             raise PlanError(f"{where}: the amount of {word} is {short(amount)}, expected a number.")
         return word, float(amount)
-    if (of := _limited(value)) is not None:
-        raise PlanError(f"{where}, regime is {short(value)}; write `regime: {{{of}: {value.partition('-')[2]}}}`.")
+    if label := _limited(value):
+        raise PlanError(f"{where}, regime is {short(value)}; write `regime: {{{label}}}`.")
     word = choice(value, f"{where}, regime", REGIMES)
     if word in LIMITED:
         raise PlanError(f"{where}: the regime {word} needs an amount; write `regime: {{{word}: {EXAMPLES[word]}}}`.")
@@ -422,9 +422,9 @@ def choice(value: Any, where: str, options: tuple[str, ...]) -> str:
 
 
 def _limited(value: Any) -> str | None:
-    """Return the limited regime of which a text is the label, as tables have it: `fraction` of `fraction-0.01`."""
-    word, dash, amount = value.partition("-") if isinstance(value, str) else ("", "", "")
-    return word if word in LIMITED and dash and amount.replace(".", "", 1).isdecimal() else None
+    """Return what a plan says for a regime's label, as tables have it: `fraction: 0.01` for `fraction-0.01`."""
+    word, _, amount = str(value).partition("-")
+    return f"{word}: {amount}" if word in LIMITED and amount.replace(".", "", 1).isdecimal() else None
 
 
 def text(value: Any, where: str) -> str:

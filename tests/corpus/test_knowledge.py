@@ -147,7 +147,7 @@ def test_a_target_has_the_explanations_of_what_it_shows(pinned, tmp_path):
 
     learned = of_target(domain(TRAIN, source), tmp_path / "data")
     assert said(learned) == [ADA.explanation, OSLO.explanation]
-    assert learned.told == "2 of 4"
+    assert learned.title == "2 of 4 in published"
     with pytest.raises(Unsupported) as refused:
         of_target(domain(TRAIN.words_only(), source), tmp_path / "data")
     assert str(refused.value) == "no mention of quay that train shows here is explained."
@@ -165,7 +165,7 @@ def test_those_of_a_file_are_cleaned_and_counted(tmp_path):
     knowledge.write(path, [ADA, OSLO._replace(explanation="However , it may be none ."), OSLO._replace(type="person")])
 
     learned = knowledge.of_file(domain(TRAIN), str(path), full=True)
-    assert (said(learned), learned.told) == ([ADA.explanation], "1 of 3")
+    assert (said(learned), learned.title) == ([ADA.explanation], f"1 of 3 in {path}")
     learned = knowledge.of_file(domain(TRAIN), str(path), full=True, negative=("someone",))
     assert said(learned) == ["However , it may be none ."]
     with pytest.raises(Unsupported) as refused:
@@ -183,7 +183,7 @@ def test_a_file_that_is_of_another_corpus_is_refused_where_train_shows_all(tmp_p
         f"{path}: of 1,201 explanations 1,200 are of no mention of quay's train; expected `text`, `word` and `label` as "
         f"train has them, `label` being one of person, place. `cdner knowledge quay --file {path}` counts them."
     )
-    assert knowledge.of_file(domain(TRAIN), str(path), full=False).told == "1 of 1,201"
+    assert knowledge.of_file(domain(TRAIN), str(path), full=False).title == f"1 of 1,201 in {path}"
 
 
 def test_files_that_are_not_there_are_told(tmp_path, pinned, monkeypatch):

@@ -86,9 +86,7 @@ def test_the_command_sets_two_cells_of_a_board_side_by_side(tmp_path, monkeypatc
     folder = tmp_path / "results" / "small"
     folder.mkdir(parents=True)
     backbone = save_t5(tmp_path / "t5", sentinels=20)
-    (folder / "plan.yaml").write_text(
-        BOARD.replace("BERT", str(backbone)).replace("OWN", str(tmp_path / "{target}.json").replace("{target}", "own"))
-    )
+    (folder / "plan.yaml").write_text(BOARD.replace("BERT", str(backbone)).replace("OWN", str(tmp_path / "own.json")))
     assert main(["run", "small", "--no-table"]) == 0
     capsys.readouterr()
 
